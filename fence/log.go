@@ -1,0 +1,85 @@
+package fence
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// Header of a message: one value a name.
+type Header map[string]string
+
+// Message is what a stage appends.
+type Message struct {
+	Subject string
+	Header  Header
+	Data    []byte
+}
+
+// Entry is a stored message.
+type Entry struct {
+	Seq     uint64 // in its stream
+	Time    int64  // the broker's timestamp, Unix ns; may step back between entries
+	Subject string
+	Header  Header
+	Data    []byte
+}
+
+// Info tells the extent of a stream.
+type Info struct {
+	Created int64  // Unix ns
+	First   uint64 // sequence of the first message still kept; Last+1 when none is
+	Last    uint64 // the highest sequence ever given
+}
+
+// Log is a set of streams, each an ordered sequence of messages on subjects.
+// Implementations are used by one machine at a time and never retry by
+// themselves: who calls decides. fencetest.Conformance is the contract as code.
+type Log interface {
+	// Append stores m durably as the next message of its subject, if prev is the
+	// sequence of that subject's last message (0: the subject has none). A nil
+	// error means that the message is on disk. *RefusedError, ErrFull and other
+	// errors mean that this attempt stored nothing; ErrUnknown that it may have,
+	// now or later.
+	Append(ctx context.Context, m Message, prev uint64) (seq uint64, err error)
+	// Head returns the last message of a subject, ErrNoHead if there is none.
+	// It may be stale: an older message than the last.
+	Head(ctx context.Context, subject string) (Entry, error)
+	// Read returns up to max messages of a stream that are there, from sequence
+	// from on, ascending, without waiting for more. Missing sequences are skipped,
+	// so the first entry may be later than from.
+	Read(ctx context.Context, stream string, from uint64, max int) ([]Entry, error)
+	// Info returns the extent of a stream.
+	Info(ctx context.Context, stream string) (Info, error)
+}
+
+// Trimmer forgets the beginning of a stream.
+type Trimmer interface {
+	// Trim removes the stream's messages with sequences below seq.
+	Trim(ctx context.Context, stream string, seq uint64) error
+}
+
+// The outcomes of Append and Head that callers tell apart.
+var (
+	// ErrUnknown: no answer came; the message may be stored, now or later.
+	ErrUnknown = errors.New("outcome unknown")
+	// ErrFull: the stream takes no more; nothing was stored. Try later.
+	ErrFull = errors.New("stream is full")
+	// ErrNoHead: the subject has no message.
+	ErrNoHead = errors.New("subject has no message")
+	// ErrFenced: another writer has claimed the subject. The caller drops all
+	// state that it holds for the subject and loads again.
+	ErrFenced = errors.New("fenced: the subject has another writer")
+)
+
+// RefusedError says that the compare-and-swap failed: the subject's last
+// message is not the expected one.
+type RefusedError struct {
+	Subject string
+	Prev    uint64 // expected
+	Last    uint64 // there; 0 if the broker did not name it
+}
+
+func (e *RefusedError) Error() string {
+	return fmt.Sprintf("append to %s: expected last sequence %d, there is %d", e.Subject, e.Prev, e.Last)
+}

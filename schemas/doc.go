@@ -1,0 +1,13 @@
+// Package schemas is the vocabulary of Millrace: what an event, a frame, a
+// partial, a transition and a notification are, how they are written down, and
+// what their subjects are called. It imports nothing else of the project, and
+// everything else imports it.
+//
+// The invariant: every format here is permanent. A field may be added; a field
+// is never renamed, retyped or given another meaning, and the golden files in
+// testdata are only ever added to. A reader ignores fields that it does not
+// know in stage messages, and keeps them as attributes in events.
+//
+// Times are int64 nanoseconds since the Unix epoch, UTC. Ticks are int64 counts
+// of the deployment's tick length since the Unix epoch.
+package schemas

@@ -1,0 +1,72 @@
+package schemas
+
+// Notification is one message to one receiver: a group of alerts that changed.
+// Its ID is the same on every attempt.
+type Notification struct {
+	ID       string `json:"id"` // <receiver>/<group>/<class>/<tick>, hashed to 32 hex digits
+	Receiver string `json:"receiver"`
+	GroupKey string `json:"group_key"`
+	Class    Class  `json:"class"`
+	Tick     int64  `json:"tick"`
+	Time     int64  `json:"time"` // end of the tick, Unix ns
+	// Status is firing while any alert of the group fires, otherwise resolved.
+	Status string  `json:"status"`
+	Reason string  `json:"reason"` // "new", "changed", "repeat", "resolved"
+	Alerts []Alert `json:"alerts"`
+	// Truncated counts alerts of the group that were left out of Alerts.
+	Truncated int `json:"truncated,omitempty"`
+	// Covers is the sequence of ALERTS up to which the receiver is planned.
+	Covers uint64 `json:"covers"`
+}
+
+// Alert is an alert as a receiver sees it.
+type Alert struct {
+	Alert       string            `json:"alert"`
+	Rule        string            `json:"rule"`
+	Status      string            `json:"status"`         // firing, resolved
+	Starts      int64             `json:"starts"`         // Unix ns
+	Ends        int64             `json:"ends,omitempty"` // Unix ns; resolved only
+	N           int64             `json:"n"`
+	Value       *float64          `json:"value,omitempty"`
+	Labels      map[string]string `json:"labels,omitempty"`
+	Annotations map[string]string `json:"annotations,omitempty"`
+	Evidence    []Evidence        `json:"evidence,omitempty"`
+	Why         string            `json:"why,omitempty"`
+}
+
+// Outcomes of an attempt to deliver.
+const (
+	DeliveryStarted   = "started"   // written before the send
+	DeliveryDelivered = "delivered" // the receiver said yes
+	DeliveryRetry     = "retry"     // the receiver said not now
+	DeliveryAmbiguous = "ambiguous" // no answer: it may or may not have arrived
+	DeliveryRejected  = "rejected"  // the receiver said never; the notification is quarantined
+)
+
+// Delivery is one message on deliveries.<receiver>: an attempt began, or ended.
+type Delivery struct {
+	Notification string `json:"notification"`
+	Seq          uint64 `json:"seq"` // of the notification in NOTIFY
+	Attempt      int    `json:"attempt"`
+	Outcome      string `json:"outcome"`
+	Detail       string `json:"detail,omitempty"`    // the receiver's answer, without secrets
+	Reference    string `json:"reference,omitempty"` // what the receiver calls it, such as a Slack ts
+}
+
+// Quarantined is something that could not be processed, with the reason and
+// where its bytes are.
+type Quarantined struct {
+	ID     string `json:"id"`    // <stream>/<seq>/<index>, or the notification's id
+	Stage  string `json:"stage"` // reduce, send, ...
+	Reason string `json:"reason"`
+	Detail string `json:"detail,omitempty"`
+	Stream string `json:"stream"`
+	Seq    uint64 `json:"seq"`
+	Index  int    `json:"index"` // event within the frame; -1: the whole frame
+	Data   []byte `json:"data"`  // its bytes, at most QuarantineBytes of them
+	Size   int    `json:"size"`  // length of all its bytes
+}
+
+// QuarantineBytes bounds how much of a quarantined item is copied; the rest is
+// where Stream and Seq say.
+const QuarantineBytes = 64 << 10
