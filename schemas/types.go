@@ -1,0 +1,22 @@
+package schemas
+
+// HeaderType says what a message of a fenced subject is, so that a reader can
+// pass over what it does not want without decoding it.
+const HeaderType = "Millrace-Type"
+
+// The types of messages on fenced subjects.
+const (
+	TypeGenesis      = "genesis"      // the first message of a fenced subject; the control log's carries the Deployment
+	TypeClaim        = "claim"        // a new writer takes the subject; carries no output
+	TypePartial      = "partial"      // Partial; a reducer's claim is one without rows
+	TypeControl      = "control"      // ControlEntry
+	TypeDecision     = "decision"     // Decision
+	TypeCheckpoint   = "checkpoint"   // CheckpointPart
+	TypeNotification = "notification" // Notification
+	TypeDelivery     = "delivery"     // Delivery
+)
+
+// HeaderCheckpoint, on every message of alerts.<class> and notify.<receiver>,
+// names the last whole checkpoint before it and the one before that by the
+// sequences of their first parts: "<last>,<previous>", 0 for none.
+const HeaderCheckpoint = "Millrace-Checkpoint"
