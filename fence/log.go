@@ -53,10 +53,11 @@ type Log interface {
 	Info(ctx context.Context, stream string) (Info, error)
 }
 
-// Trimmer forgets the beginning of a stream.
+// Trimmer forgets the beginning of a stream or of one of its subjects.
 type Trimmer interface {
-	// Trim removes the stream's messages with sequences below seq.
-	Trim(ctx context.Context, stream string, seq uint64) error
+	// Trim removes the messages with sequences below seq: those of the subject, or
+	// of the whole stream where subject is "". Doing it twice does no harm.
+	Trim(ctx context.Context, stream, subject string, seq uint64) error
 }
 
 // The outcomes of Append and Head that callers tell apart.
