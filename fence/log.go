@@ -46,8 +46,10 @@ type Log interface {
 	// It may be stale: an older message than the last.
 	Head(ctx context.Context, subject string) (Entry, error)
 	// Read returns up to max messages of a stream that are there, from sequence
-	// from on, ascending, without waiting for more. Missing sequences are skipped,
-	// so the first entry may be later than from.
+	// from on, ascending, without waiting for new ones. Missing sequences are
+	// skipped, so the first entry may be later than from. When from is not where
+	// the last Read of the stream ended, an empty result means that there was
+	// nothing from there on; otherwise a message may show up a moment later.
 	Read(ctx context.Context, stream string, from uint64, max int) ([]Entry, error)
 	// Info returns the extent of a stream.
 	Info(ctx context.Context, stream string) (Info, error)
