@@ -17,6 +17,10 @@ type Partial struct {
 	ArrivalFrom int64 `json:"a_from"`
 	ArrivalTo   int64 `json:"a_to"`
 	Rows        []Row `json:"rows,omitempty"` // ascending by RowKey
+	// Midway says that frame To.Seq has more events than To.Index.
+	Midway bool `json:"midway,omitempty"`
+	// Lost counts the messages before From.Seq that expired before they were read.
+	Lost uint64 `json:"lost,omitempty"`
 	// Events counts the events that were read; TooLate those that no window
 	// could hold any more when they arrived, per rule instance.
 	Events  int64            `json:"events,omitempty"`
