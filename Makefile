@@ -1,0 +1,57 @@
+# The commands of a developer's day. `make` alone lists them.
+
+GO       ?= go
+# Packages whose code runs in several goroutines. Only those that exist count,
+# so that the list may name what is on its way.
+RACE     = $(shell $(GO) list ./fence/... ./stages/... ./pipeline/... ./notify/... ./sinks/... \
+             ./sources/... ./archive/... ./internal/... 2>/dev/null)
+FUZZTIME ?= 10s
+LINT     := bin/golangci-lint
+
+.PHONY: help
+help: ## list the targets
+	@sed -nE 's/^([a-z-]+):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+.PHONY: install
+install: ## install the programs the tests need (quiet when nothing is missing)
+	@scripts/install.sh
+
+.PHONY: build
+build: ## build the four programs into bin/
+	$(GO) build -trimpath -o bin/ ./cmd/...
+
+.PHONY: test
+test: install ## install what is missing and run every test
+	$(GO) test ./...
+
+.PHONY: race
+race: install ## run the tests of the concurrent packages under the race detector
+	$(GO) test -race $(RACE)
+
+.PHONY: lint
+lint: $(LINT) ## gofmt, go vet and golangci-lint
+	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "run gofmt -w on:"; echo "$$unformatted"; exit 1; fi
+	$(GO) vet ./...
+	$(LINT) run ./...
+
+# The linter is pinned in tools/go.mod, apart from our own dependencies. The
+# first build takes minutes.
+$(LINT): tools/go.mod tools/go.sum
+	cd tools && nice $(GO) build -o ../$(LINT) github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+.PHONY: bench
+bench: ## run the benchmarks once, with memory
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+.PHONY: fuzz
+fuzz: ## run each fuzz target for FUZZTIME (10s)
+	@set -e; for pkg in $$($(GO) list ./...); do \
+		for target in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+			echo "fuzz: $$pkg $$target"; \
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg; \
+		done; \
+	done
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf bin

@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Installs the programs that the tests run and the machine lacks. Says nothing
+# and changes nothing when all are there. Debian and Ubuntu; elsewhere it names
+# what is missing.
+set -euo pipefail
+
+# program:package
+needed=(jq:jq zstd:zstd curl:curl)
+
+missing=()
+for pair in "${needed[@]}"; do
+	command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
+done
+[ ${#missing[@]} -eq 0 ] && exit 0
+
+if ! command -v apt-get >/dev/null; then
+	echo "install: please install ${missing[*]}: this script knows apt-get only" >&2
+	exit 1
+fi
+sudo=()
+if [ "$(id -u)" -ne 0 ]; then
+	sudo=(sudo)
+fi
+echo "install: ${missing[*]}" >&2
+export DEBIAN_FRONTEND=noninteractive
+"${sudo[@]}" apt-get -qq update
+"${sudo[@]}" apt-get -qq install -y --no-install-recommends "${missing[@]}" >/dev/null
