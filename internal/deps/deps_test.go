@@ -35,14 +35,15 @@ var arrows = map[string]string{
 	"stages":         "schemas fence rules rules/engine",
 
 	// The edges.
-	"pipeline":        "schemas fence",
+	"pipeline":        "schemas fence internal/secret",
 	"internal/broker": "schemas fence pipeline",
-	"archive":         "schemas fence",
-	"notify":          "schemas fence",
-	"sinks":           "schemas notify",
+	"archive":         "schemas fence internal/secret",
+	"notify":          "schemas fence internal/secret",
+	"sinks":           "schemas notify internal/secret",
 	"sources":         "schemas",
 
 	// The whole.
+	"internal/secret":     "",
 	"internal/app/config": "...",
 	"internal/app/ops":    "",
 	"internal/app":        "...",
