@@ -50,6 +50,7 @@ type Log interface {
 	// skipped, so the first entry may be later than from. When from is not where
 	// the last Read of the stream ended, an empty result means that there was
 	// nothing from there on; otherwise a message may show up a moment later.
+	// ErrRewound if from is beyond the sequence that comes next.
 	Read(ctx context.Context, stream string, from uint64, max int) ([]Entry, error)
 	// Info returns the extent of a stream.
 	Info(ctx context.Context, stream string) (Info, error)
@@ -70,6 +71,9 @@ var (
 	ErrFull = errors.New("stream is full")
 	// ErrNoHead: the subject has no message.
 	ErrNoHead = errors.New("subject has no message")
+	// ErrRewound: the stream ends before a position that was read from it. It lost
+	// its tail and gives sequences again, which is an incident.
+	ErrRewound = errors.New("stream ends before the position")
 	// ErrFenced: another writer has claimed the subject. The caller drops all
 	// state that it holds for the subject and loads again.
 	ErrFenced = errors.New("fenced: the subject has another writer")
@@ -80,9 +84,13 @@ var (
 type RefusedError struct {
 	Subject string
 	Prev    uint64 // expected
-	Last    uint64 // there; 0 if the broker did not name it
+	Last    uint64 // there; 0: the subject has none
+	Unnamed bool   // the broker did not say what is there
 }
 
 func (e *RefusedError) Error() string {
+	if e.Unnamed {
+		return fmt.Sprintf("append to %s: expected last sequence %d, there is another", e.Subject, e.Prev)
+	}
 	return fmt.Sprintf("append to %s: expected last sequence %d, there is %d", e.Subject, e.Prev, e.Last)
 }

@@ -1,0 +1,74 @@
+package pipeline
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// metrics of one connection and of all that uses it.
+type metrics struct {
+	disconnects   prometheus.Counter
+	appends       *prometheus.CounterVec // stream, outcome
+	appendSeconds prometheus.Histogram
+	readMessages  *prometheus.CounterVec // stream
+	readRestarts  *prometheus.CounterVec // stream
+	frames        *prometheus.CounterVec // kind
+	events        *prometheus.CounterVec // kind
+	shed          prometheus.Counter
+	fences        prometheus.Counter
+	unknownFrames prometheus.Counter
+	buffered      prometheus.Gauge
+	quarantined   *prometheus.CounterVec // stage
+}
+
+// outcomes of an append, as the label says them.
+const (
+	outcomeStored  = "stored"
+	outcomeRefused = "refused"
+	outcomeUnknown = "unknown"
+	outcomeFull    = "full"
+	outcomeError   = "error"
+)
+
+func newMetrics(r prometheus.Registerer) (*metrics, error) {
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Namespace: "millrace", Name: name, Help: help})
+	}
+	vec := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "millrace", Name: name, Help: help}, labels)
+	}
+	m := &metrics{
+		disconnects: counter("broker_disconnects_total", "Connections to the broker that were lost."),
+		appends:     vec("appends_total", "Appends by outcome: stored, refused, unknown, full, error.", "stream", "outcome"),
+		appendSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Namespace: "millrace", Name: "append_seconds", Help: "Time from an append to its answer.",
+			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 14),
+		}),
+		readMessages:  vec("read_messages_total", "Messages that readers took from the broker.", "stream"),
+		readRestarts:  vec("read_restarts_total", "Times a reader was started anew.", "stream"),
+		frames:        vec("publisher_frames_total", "Frames that publishers stored.", "kind"),
+		events:        vec("publisher_events_total", "Events that publishers stored.", "kind"),
+		shed:          counter("publisher_shed_total", "Events that Enqueue did not take."),
+		fences:        counter("publisher_fences_total", "Lanes that were left because somebody else wrote to them."),
+		unknownFrames: counter("publisher_unknown_total", "Frames given up without knowing whether they are stored."),
+		buffered: prometheus.NewGauge(prometheus.GaugeOpts{
+			Namespace: "millrace", Name: "publisher_buffered_bytes", Help: "Bytes of events that wait to be stored."}),
+		quarantined: vec("quarantined_total", "Items put into quarantine.", "stage"),
+	}
+	if r == nil {
+		return m, nil
+	}
+	var faults []error
+	for _, c := range []prometheus.Collector{
+		m.disconnects, m.appends, m.appendSeconds, m.readMessages, m.readRestarts, m.frames, m.events,
+		m.shed, m.fences, m.unknownFrames, m.buffered, m.quarantined,
+	} {
+		faults = append(faults, r.Register(c))
+	}
+	if err := errors.Join(faults...); err != nil {
+		return nil, fmt.Errorf("metrics: %w; give each connection a registerer of its own", err)
+	}
+	return m, nil
+}

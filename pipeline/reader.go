@@ -1,0 +1,329 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/dermai/millrace/fence"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Read implements fence.Log. The first call for a stream starts a reader that
+// follows it from there and keeps up to Config.ReadAhead bytes at hand; the call
+// waits until that reader has looked once. Calls for the same or a later
+// position are served from memory; one for an earlier position, or one for
+// another than where the last call ended that finds nothing in memory, starts
+// the reader anew. A reader that lost the broker goes on trying, and Read
+// returns nothing meanwhile.
+func (l *Log) Read(ctx context.Context, stream string, from uint64, most int) ([]fence.Entry, error) {
+	from = max(from, 1)
+	r := l.readers[stream]
+	if r == nil || !r.serves(from) {
+		s, err := l.stream(ctx, stream)
+		if err != nil {
+			return nil, fmt.Errorf("read %s: %w", stream, err)
+		}
+		l.closeReader(stream)
+		r = startReader(l.conn, s, stream, from, l.wake)
+		l.readers[stream] = r
+	}
+	select {
+	case <-r.looked:
+	case <-ctx.Done():
+		return nil, fmt.Errorf("read %s: %w", stream, ctx.Err())
+	}
+	entries, err := r.take(from, most)
+	if err != nil {
+		l.closeReader(stream)
+		return nil, fmt.Errorf("read %s from %d: %w", stream, from, err)
+	}
+	return entries, nil
+}
+
+func (l *Log) wake() {
+	select {
+	case l.changed <- struct{}{}:
+	default:
+	}
+}
+
+func (l *Log) closeReader(stream string) {
+	if r := l.readers[stream]; r != nil {
+		r.close()
+		delete(l.readers, stream)
+	}
+}
+
+// reader follows one stream through a consumer that the broker forgets when
+// nobody pulls. The consumer numbers its deliveries, so a lost one is noticed,
+// and then, as after every error, a new consumer goes on at the next sequence.
+type reader struct {
+	conn   *Conn
+	stream jetstream.Stream
+	name   string
+	wake   func()
+	limit  int // bytes
+
+	looked chan struct{} // closed when the reader first knows what is there
+	once   sync.Once
+	cancel context.CancelFunc
+	done   chan struct{}
+
+	mu      sync.Mutex
+	room    sync.Cond     // size fell
+	entries []fence.Entry // ascending, at or after from
+	size    int           // bytes of entries
+	from    uint64        // everything from here on is in entries, or yet to come
+	next    uint64        // sequence after the last that was received
+	ended   uint64        // where the last answer ended
+	err     error         // final
+}
+
+// Timing of readers.
+const (
+	pullHeartbeat = 2 * time.Second  // of the broker while a pull waits
+	pullExpiry    = 30 * time.Second // of a pull that nothing came for
+	consumerIdle  = 30 * time.Second // after which the broker forgets a consumer
+	pullMessages  = 512              // in one pull
+	retryFirst    = 50 * time.Millisecond
+	retryMost     = 2 * time.Second
+)
+
+func startReader(c *Conn, s jetstream.Stream, name string, from uint64, wake func()) *reader {
+	ctx, cancel := context.WithCancel(context.Background())
+	r := &reader{
+		conn: c, stream: s, name: name, wake: wake, limit: c.readAhead,
+		looked: make(chan struct{}), cancel: cancel, done: make(chan struct{}),
+		from: from, next: from, ended: from,
+	}
+	r.room.L = &r.mu
+	go func() {
+		defer close(r.done)
+		r.run(ctx)
+	}()
+	return r
+}
+
+func (r *reader) close() {
+	r.cancel()
+	r.mu.Lock()
+	r.room.Broadcast()
+	r.mu.Unlock()
+	<-r.done
+}
+
+// serves tells that the reader can answer for a sequence: it has entries from
+// there on, or it is where the last answer ended.
+func (r *reader) serves(from uint64) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return from >= r.from && (from < r.next || from == r.ended && from == r.next)
+}
+
+// take returns up to most entries from a sequence on and forgets those before.
+func (r *reader) take(from uint64, most int) ([]fence.Entry, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	i := 0
+	for i < len(r.entries) && r.entries[i].Seq < from {
+		r.size -= weight(r.entries[i])
+		r.entries[i] = fence.Entry{}
+		i++
+	}
+	r.entries, r.from = r.entries[i:], from
+	if i > 0 {
+		r.room.Broadcast()
+	}
+	r.ended = from
+	if len(r.entries) == 0 {
+		return nil, r.err
+	}
+	out := slices.Clone(r.entries[:min(most, len(r.entries))])
+	if len(out) > 0 {
+		r.ended = out[len(out)-1].Seq + 1
+	}
+	return out, nil
+}
+
+// weight is about what an entry costs in memory, in bytes.
+func weight(e fence.Entry) int { return len(e.Data) + len(e.Subject) + 64*len(e.Header) + 128 }
+
+// run follows the stream until ctx ends or an error is final.
+func (r *reader) run(ctx context.Context) {
+	wait := retryFirst
+	for ctx.Err() == nil {
+		before := r.position()
+		err := r.follow(ctx)
+		if errors.Is(err, fence.ErrRewound) || errors.Is(err, jetstream.ErrStreamNotFound) {
+			r.mu.Lock()
+			r.err = err
+			r.mu.Unlock()
+			r.seen()
+			r.wake()
+			return
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		r.conn.metrics.readRestarts.WithLabelValues(r.name).Inc()
+		r.conn.log.Debug().Err(err).Str("stream", r.name).Msg("the reader starts anew")
+		if r.position() != before {
+			wait = retryFirst
+		}
+		select {
+		case <-time.After(wait):
+		case <-r.conn.reconnected():
+		case <-ctx.Done():
+		}
+		wait = min(2*wait, retryMost)
+	}
+}
+
+func (r *reader) position() uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.next
+}
+
+func (r *reader) seen() { r.once.Do(func() { close(r.looked) }) }
+
+// errReconnected ends a consumer whose server may have come back without it.
+var errReconnected = errors.New("the connection was restored")
+
+// follow is the life of one consumer. It returns when the consumer is of no
+// more use.
+func (r *reader) follow(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	reconnected := r.conn.reconnected()
+	go func() {
+		select {
+		case <-reconnected:
+			cancel(errReconnected)
+		case <-ctx.Done():
+		}
+	}()
+
+	// A consumer that starts beyond the end would silently wait until the
+	// sequences are given again, and skip the messages before.
+	info, err := r.extent(ctx)
+	if err != nil {
+		return err
+	}
+	next := r.position()
+	if info.First > info.Last || next > info.Last {
+		r.seen() // nothing is there; otherwise Read waits for it
+	}
+	callCtx, done := context.WithTimeout(ctx, r.conn.timeout)
+	consumer, err := r.stream.CreateConsumer(callCtx, jetstream.ConsumerConfig{
+		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
+		OptStartSeq:       next,
+		AckPolicy:         jetstream.AckNonePolicy,
+		MemoryStorage:     true,
+		Replicas:          1,
+		InactiveThreshold: consumerIdle,
+	})
+	done()
+	if err != nil {
+		return fmt.Errorf("create a consumer: %w", err)
+	}
+	name := consumer.CachedInfo().Name
+	defer func() {
+		ctx, done := context.WithTimeout(context.Background(), time.Second)
+		defer done()
+		_ = r.stream.DeleteConsumer(ctx, name) // the broker forgets it anyway
+	}()
+	for delivered := uint64(0); ; {
+		if err := r.pull(ctx, consumer, &delivered); err != nil {
+			return err
+		}
+	}
+}
+
+// extent checks that the stream has not lost what was read from it.
+func (r *reader) extent(ctx context.Context) (fence.Info, error) {
+	ctx, done := context.WithTimeout(ctx, r.conn.timeout)
+	defer done()
+	info, err := extent(ctx, r.stream)
+	if err == nil && r.position() > info.Last+1 {
+		err = fmt.Errorf("it ends at %d: %w", info.Last, fence.ErrRewound)
+	}
+	return info, err
+}
+
+// pull asks for as much as there is room for and takes it in.
+func (r *reader) pull(ctx context.Context, consumer jetstream.Consumer, delivered *uint64) error {
+	room, err := r.waitRoom(ctx)
+	if err != nil {
+		return err
+	}
+	before := r.position()
+	batch, err := consumer.Fetch(pullMessages, jetstream.FetchMaxBytes(room),
+		jetstream.FetchContext(ctx), jetstream.FetchHeartbeat(pullHeartbeat))
+	if err != nil {
+		return fmt.Errorf("pull: %w", err)
+	}
+	for m := range batch.Messages() {
+		if err := r.receive(m, delivered); err != nil {
+			return err
+		}
+	}
+	if err := batch.Error(); err != nil {
+		return fmt.Errorf("pull: %w", err)
+	}
+	if r.position() != before {
+		return nil
+	}
+	// Nothing came for a whole pull: see that there is nothing.
+	info, err := r.extent(ctx)
+	if err == nil && info.Last >= r.position() && info.First <= info.Last {
+		return fmt.Errorf("the consumer is stuck: it gave nothing while the stream goes to %d", info.Last)
+	}
+	r.seen()
+	return err
+}
+
+// waitRoom waits until half of the memory is free.
+func (r *reader) waitRoom(ctx context.Context) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for r.size > r.limit/2 && ctx.Err() == nil {
+		r.room.Wait()
+	}
+	return r.limit - r.size, context.Cause(ctx)
+}
+
+// receive takes in one message.
+func (r *reader) receive(m jetstream.Msg, delivered *uint64) error {
+	meta, err := m.Metadata()
+	if err != nil {
+		return fmt.Errorf("message without metadata: %w", err)
+	}
+	if *delivered++; meta.Sequence.Consumer != *delivered {
+		return fmt.Errorf("delivery %d came in place of %d", meta.Sequence.Consumer, *delivered)
+	}
+	e := fence.Entry{
+		Seq:     meta.Sequence.Stream,
+		Time:    meta.Timestamp.UnixNano(),
+		Subject: m.Subject(),
+		Header:  header(m.Headers()),
+		Data:    m.Data(),
+	}
+	r.mu.Lock()
+	if e.Seq < r.next {
+		r.mu.Unlock()
+		return fmt.Errorf("message %d came after %d", e.Seq, r.next-1)
+	}
+	r.entries = append(r.entries, e)
+	r.size += weight(e)
+	r.next = e.Seq + 1
+	r.mu.Unlock()
+	r.conn.metrics.readMessages.WithLabelValues(r.name).Inc()
+	r.seen()
+	r.wake()
+	return nil
+}
