@@ -70,3 +70,11 @@ type Quarantined struct {
 // QuarantineBytes bounds how much of a quarantined item is copied; the rest is
 // where Stream and Seq say.
 const QuarantineBytes = 64 << 10
+
+// NotifySubject is the subject on which the receiver's planner writes its
+// notifications. Names of receivers are tokens already.
+func NotifySubject(receiver string) string { return "notify." + receiver }
+
+// DeliveriesSubject is the subject on which the receiver's sender writes what it
+// tries and what becomes of it.
+func DeliveriesSubject(receiver string) string { return "deliveries." + receiver }

@@ -20,3 +20,8 @@ const (
 // names the last whole checkpoint before it and the one before that by the
 // sequences of their first parts: "<last>,<previous>", 0 for none.
 const HeaderCheckpoint = "Millrace-Checkpoint"
+
+// HeaderCovers, on every message of notify.<receiver> but the genesis, says how
+// far the receiver is planned: "<seq>,<n>", the first n notifications that
+// follow from message seq of ALERTS, and all that follow from those before it.
+const HeaderCovers = "Millrace-Covers"

@@ -1,0 +1,191 @@
+package notify
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/goccy/go-yaml"
+)
+
+// Config says who is told about which alerts.
+type Config struct {
+	// Route is the root of the tree of routes: it takes every alert that none of
+	// its Routes takes. Its Receiver is the default receiver.
+	Route Route `yaml:"route"`
+	// Receivers are the places that can be told. None: nobody is.
+	Receivers []ReceiverConfig `yaml:"receivers"`
+}
+
+// Route takes the alerts that all its matchers match. What is not given is
+// taken from the route above it.
+type Route struct {
+	Receiver string   `yaml:"receiver,omitempty" json:"receiver,omitempty"`
+	Matchers []string `yaml:"matchers,omitempty" json:"matchers,omitempty"` // see ParseMatcher
+	// Continue: the routes after this one get the alert too. Default: the first
+	// route that matches takes it.
+	Continue bool `yaml:"continue,omitempty" json:"continue,omitempty"`
+	// GroupBy names the labels whose values make a group; "..." stands for all.
+	// Default: all, so that every alert is a group of its own. An empty list puts
+	// everything that the route takes in one group. The rule's name is the label
+	// alertname.
+	GroupBy []string `yaml:"group_by" json:"group_by"`
+	// GroupWait is how long the first notification of a group waits for more
+	// alerts. Default: 0.
+	GroupWait *time.Duration `yaml:"group_wait,omitempty" json:"group_wait,omitempty"`
+	// GroupInterval is the least time between two notifications of a group, if
+	// the second is about a change. Default: 1m.
+	GroupInterval *time.Duration `yaml:"group_interval,omitempty" json:"group_interval,omitempty"`
+	// RepeatInterval is the time after which a group that still fires is told
+	// again. 0s: never. Default: 4h.
+	RepeatInterval *time.Duration `yaml:"repeat_interval,omitempty" json:"repeat_interval,omitempty"`
+	Routes         []Route        `yaml:"routes,omitempty" json:"routes,omitempty"`
+}
+
+// ReceiverConfig names a receiver and says of what type it is. In YAML the type
+// is the key that the options stand under:
+//
+//   - name: team
+//     slack: {webhook_url_file: /run/secrets/slack}
+type ReceiverConfig struct {
+	// Name is part of subjects and paths: a letter or digit, then up to 62 of
+	// letters, digits, - and _.
+	Name string
+	// SendResolved says whether the receiver is told that alerts ended. Default:
+	// true.
+	SendResolved *bool
+	Type         string // slack, console, outbox
+	// Options are the type's own, as YAML. They may hold secrets.
+	Options Options
+}
+
+// Options are the options of a receiver, as they were written. They are never
+// printed: a text option may be a secret.
+type Options struct{ text []byte }
+
+// NewOptions takes options as YAML.
+func NewOptions(text []byte) Options { return Options{text} }
+
+// Decode reads the options into a struct, strictly. Errors name the field, and
+// never the value.
+func (o Options) Decode(into any) error {
+	if len(strings.TrimSpace(string(o.text))) == 0 || string(o.text) == "null" {
+		return nil
+	}
+	if err := yaml.UnmarshalWithOptions(o.text, into, yaml.Strict()); err != nil {
+		return errors.New(withoutSource(err))
+	}
+	return nil
+}
+
+// withoutSource is the message of a YAML error without the lines it is about,
+// which may hold a secret.
+func withoutSource(err error) string {
+	return strings.TrimSpace(yaml.FormatError(err, false, false))
+}
+
+func (o Options) String() string { return "[hidden]" }
+
+// GoString keeps %#v from printing the options.
+func (o Options) GoString() string { return "[hidden]" }
+
+// UnmarshalYAML reads a name and the key that is the type.
+func (r *ReceiverConfig) UnmarshalYAML(b []byte) error {
+	var fields map[string]yaml.RawMessage
+	if err := yaml.Unmarshal(b, &fields); err != nil {
+		return errors.New(withoutSource(err))
+	}
+	*r = ReceiverConfig{}
+	var types []string
+	for key, raw := range fields {
+		var err error
+		switch key {
+		case "name":
+			err = yaml.Unmarshal(raw, &r.Name)
+		case "send_resolved":
+			err = yaml.Unmarshal(raw, &r.SendResolved)
+		default:
+			types = append(types, key)
+			r.Type, r.Options = key, NewOptions(raw)
+		}
+		if err != nil {
+			return fmt.Errorf("receiver: %s: %s", key, withoutSource(err))
+		}
+	}
+	if len(types) > 1 {
+		slices.Sort(types)
+		return fmt.Errorf("receiver %q: %s: a receiver has one type; make a receiver of each", r.Name, strings.Join(types, ", "))
+	}
+	return nil
+}
+
+// MarshalYAML writes the receiver without its options.
+func (r ReceiverConfig) MarshalYAML() (any, error) {
+	out := yaml.MapSlice{{Key: "name", Value: r.Name}}
+	if r.SendResolved != nil {
+		out = append(out, yaml.MapItem{Key: "send_resolved", Value: *r.SendResolved})
+	}
+	return append(out, yaml.MapItem{Key: r.Type, Value: r.Options.String()}), nil
+}
+
+// receiverName is what may stand in a subject and in a path.
+var receiverName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$`)
+
+// Validate joins all faults; each names the field and the mend. Whether the
+// types exist and their options are right, the types say.
+func (c Config) Validate() error {
+	var faults []error
+	names := map[string]bool{}
+	for i, r := range c.Receivers {
+		where := fmt.Sprintf("receivers[%d]", i)
+		switch {
+		case r.Name == "":
+			faults = append(faults, fmt.Errorf("%s.name: missing; give it a name", where))
+		case !receiverName.MatchString(r.Name):
+			faults = append(faults, fmt.Errorf("%s.name: %q: use a letter or digit, then up to 62 letters, digits, - and _", where, r.Name))
+		case names[r.Name]:
+			faults = append(faults, fmt.Errorf("%s.name: %q is taken; rename one of the two", where, r.Name))
+		}
+		if r.Type == "" {
+			faults = append(faults, fmt.Errorf("%s: %q has no type; add slack, console or outbox", where, r.Name))
+		}
+		names[r.Name] = true
+	}
+	if len(c.Receivers) > 0 && c.Route.Receiver == "" {
+		faults = append(faults, errors.New("route.receiver: missing; name the receiver of alerts that no other route takes"))
+	}
+	if len(c.Route.Matchers) > 0 {
+		faults = append(faults, errors.New("route.matchers: the root takes every alert; move the matchers to one of its routes"))
+	}
+	if c.Route.Continue {
+		faults = append(faults, errors.New("route.continue: nothing comes after the root; remove it"))
+	}
+	return errors.Join(append(faults, c.Route.faults("route", names)...)...)
+}
+
+func (r Route) faults(where string, receivers map[string]bool) []error {
+	var faults []error
+	if r.Receiver != "" && !receivers[r.Receiver] {
+		faults = append(faults, fmt.Errorf("%s.receiver: there is no receiver %q; add it to receivers", where, r.Receiver))
+	}
+	for i, m := range r.Matchers {
+		if _, err := ParseMatcher(m); err != nil {
+			faults = append(faults, fmt.Errorf("%s.matchers[%d]: %w", where, i, err))
+		}
+	}
+	for _, d := range []struct {
+		name  string
+		value *time.Duration
+	}{{"group_wait", r.GroupWait}, {"group_interval", r.GroupInterval}, {"repeat_interval", r.RepeatInterval}} {
+		if d.value != nil && *d.value < 0 {
+			faults = append(faults, fmt.Errorf("%s.%s: %v is negative; use 0s or more", where, d.name, *d.value))
+		}
+	}
+	for i, child := range r.Routes {
+		faults = append(faults, child.faults(fmt.Sprintf("%s.routes[%d]", where, i), receivers)...)
+	}
+	return faults
+}

@@ -1,0 +1,281 @@
+package notify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/dermai/millrace/fence"
+	"github.com/dermai/millrace/schemas"
+)
+
+// SendConfig is what the sender of a receiver needs.
+type SendConfig struct {
+	Name       string // of the receiver
+	Receiver   Receiver
+	Log        fence.Log
+	Claims     func() string // see fence.NewWriter
+	Quarantine Quarantine
+	Clock      Clock          // default: time.Now
+	Rand       func() float64 // in [0, 1), for jitter; default: math/rand/v2
+	// Active says whether this process shall send. Default: always.
+	Active func() bool
+	// Timeout bounds one attempt with its record, also when the machine is told to
+	// stop meanwhile. Default: 15s.
+	Timeout time.Duration
+	Backoff Backoff
+	Metrics *Metrics // nil: not counted
+}
+
+// phase is what the sender does next.
+type phase int
+
+const (
+	loading   phase = iota // claim deliveries.<receiver>
+	idle                   // read the next notification
+	waiting                // begin the next attempt when its time has come
+	started                // the attempt is recorded: send
+	rejecting              // the receiver said never: put it into quarantine
+	ending                 // record the outcome
+)
+
+// Send takes the notifications of notify.<receiver> to the receiver, in order,
+// one after the other, and appends to deliveries.<receiver> what it does. It is
+// single-threaded; see Step.
+type Send struct {
+	cfg     SendConfig
+	subject string
+	writer  *fence.Writer
+	metrics *Metrics
+
+	phase     phase
+	at        schemas.Delivery // the last that is stored
+	next      uint64           // sequence of NOTIFY to read
+	flight    schemas.Delivery // being appended
+	now       *work            // in hand
+	notBefore time.Time
+	last      time.Time // of the last append
+}
+
+// work is the notification in hand.
+type work struct {
+	seq          uint64
+	data         []byte
+	notification schemas.Notification
+	attempt      int              // the last that began
+	outcome      schemas.Delivery // of that attempt, to be recorded
+	retryAfter   time.Duration
+}
+
+// NewSend prepares the sender of a receiver.
+func NewSend(cfg SendConfig) (*Send, error) {
+	if !receiverName.MatchString(cfg.Name) {
+		return nil, fmt.Errorf("sender: %q is no name of a receiver", cfg.Name)
+	}
+	if cfg.Clock == nil {
+		cfg.Clock = time.Now
+	}
+	if cfg.Rand == nil {
+		cfg.Rand = rand.Float64
+	}
+	if cfg.Active == nil {
+		cfg.Active = func() bool { return true }
+	}
+	if cfg.Timeout <= 0 {
+		cfg.Timeout = 15 * time.Second
+	}
+	subject := schemas.DeliveriesSubject(cfg.Name)
+	return &Send{
+		cfg: cfg, subject: subject,
+		writer:  fence.NewWriter(cfg.Log, subject, cfg.Claims),
+		metrics: cfg.Metrics.orNone(),
+	}, nil
+}
+
+// Step does one bounded piece of work and is never called twice at once. busy
+// says that there may be more to do right away. After an error that has
+// Incident() true the machine is done for; after any other it may be stepped
+// on.
+//
+// An attempt that began is finished and recorded within Timeout though ctx ends
+// meanwhile: stopping leaves no attempt in doubt.
+func (m *Send) Step(ctx context.Context) (busy bool, err error) {
+	if m.writer.Unsettled() {
+		if err := m.settled(m.writer.Settle(ctx)); err != nil {
+			return false, err
+		}
+		if m.phase != started {
+			return true, nil
+		}
+	}
+	if m.phase < started && !m.cfg.Active() {
+		return false, nil
+	}
+	switch m.phase {
+	case loading:
+		return true, m.load(ctx)
+	case idle:
+		return m.fetch(ctx)
+	case waiting:
+		if m.cfg.Clock().Before(m.notBefore) {
+			return false, nil
+		}
+		if err := m.begin(ctx); err != nil {
+			return false, err
+		}
+	}
+	finish, cancel := context.WithTimeout(context.WithoutCancel(ctx), m.cfg.Timeout)
+	defer cancel()
+	if m.phase == started {
+		m.attempt(finish)
+	}
+	if m.phase == rejecting {
+		if err := m.reject(finish); err != nil {
+			return false, err
+		}
+	}
+	return true, m.append(finish, schemas.TypeDelivery, m.now.outcome)
+}
+
+// fetch takes the next notification in hand.
+func (m *Send) fetch(ctx context.Context) (bool, error) {
+	entries, err := m.cfg.Log.Read(ctx, schemas.StreamNotify, m.next, readEntries)
+	if err != nil {
+		return false, fmt.Errorf("read notifications: %w", err)
+	}
+	for _, e := range entries {
+		m.next = e.Seq + 1
+		if e.Subject != schemas.NotifySubject(m.cfg.Name) || e.Header[schemas.HeaderType] != schemas.TypeNotification {
+			continue
+		}
+		m.take(e)
+		return true, nil
+	}
+	if len(entries) == 0 && m.cfg.Clock().Sub(m.last) >= keepAlive {
+		return true, m.append(ctx, schemas.TypeClaim, schemas.Delivery{Seq: m.next - 1, Outcome: schemas.DeliveryDelivered})
+	}
+	return len(entries) > 0, nil
+}
+
+// take puts a notification in hand. One that cannot be read is rejected.
+func (m *Send) take(e fence.Entry) {
+	m.now = &work{seq: e.Seq, data: e.Data}
+	m.phase, m.notBefore = waiting, time.Time{}
+	if err := decodeInto(e.Data, &m.now.notification); err != nil {
+		m.now.notification = schemas.Notification{}
+		m.judge(schemas.DeliveryRejected, "the notification cannot be read: "+err.Error())
+	}
+}
+
+// begin records that the next attempt starts. A sender that has lost the
+// subject gets no further than this.
+func (m *Send) begin(ctx context.Context) error {
+	return m.append(ctx, schemas.TypeDelivery, schemas.Delivery{
+		Notification: m.now.notification.ID, Seq: m.now.seq, Attempt: m.now.attempt + 1, Outcome: schemas.DeliveryStarted,
+	})
+}
+
+// attempt sends and judges the answer.
+func (m *Send) attempt(ctx context.Context) {
+	began := m.cfg.Clock()
+	reference, err := m.send(ctx)
+	m.metrics.sending.WithLabelValues(m.cfg.Name).Observe(m.cfg.Clock().Sub(began).Seconds())
+	v := verdictOf(err)
+	m.now.retryAfter = v.retryAfter
+	m.judge(v.outcome, v.detail)
+	m.now.outcome.Reference = cut(reference)
+}
+
+// send calls the receiver. A panic is its last word on this notification.
+func (m *Send) send(ctx context.Context) (reference string, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = panicError{fmt.Sprintf("%T", p)}
+		}
+	}()
+	return m.cfg.Receiver.Send(ctx, m.now.notification)
+}
+
+func (m *Send) judge(outcome, detail string) {
+	m.now.outcome = schemas.Delivery{
+		Notification: m.now.notification.ID, Seq: m.now.seq, Attempt: m.now.attempt, Outcome: outcome, Detail: cut(detail),
+	}
+	m.phase = ending
+	if outcome == schemas.DeliveryRejected {
+		m.phase = rejecting
+	}
+}
+
+// reject puts the notification into quarantine before that is recorded.
+func (m *Send) reject(ctx context.Context) error {
+	id := m.now.notification.ID
+	if id == "" {
+		id = fmt.Sprintf("%s/%d", schemas.StreamNotify, m.now.seq)
+	}
+	err := m.cfg.Quarantine.Put(ctx, schemas.Quarantined{
+		ID: id, Stage: "send", Reason: "rejected by " + m.cfg.Name, Detail: m.now.outcome.Detail,
+		Stream: schemas.StreamNotify, Seq: m.now.seq, Index: -1,
+		Data: m.now.data[:min(len(m.now.data), schemas.QuarantineBytes)], Size: len(m.now.data),
+	})
+	if err != nil {
+		return fmt.Errorf("quarantine notification %s: %w", id, err)
+	}
+	m.phase = ending
+	return nil
+}
+
+func (m *Send) append(ctx context.Context, kind string, d schemas.Delivery) error {
+	data, err := encode(d)
+	if err != nil {
+		return incident(m.subject, "encode a delivery: %v", err)
+	}
+	m.flight = d
+	return m.settled(m.writer.Append(ctx, fence.Header{schemas.HeaderType: kind}, data))
+}
+
+// settled judges the outcome of an append or of settling one.
+func (m *Send) settled(err error) error {
+	switch {
+	case err == nil:
+		m.stored()
+		return nil
+	case errors.Is(err, fence.ErrUnknown), errors.Is(err, fence.ErrFull):
+		return err
+	case errors.Is(err, fence.ErrFenced):
+		m.metrics.fenced.WithLabelValues(m.cfg.Name, schemas.StreamDeliveries).Inc()
+	}
+	m.phase, m.now = loading, nil
+	return missing(err, m.subject)
+}
+
+// stored goes on after the delivery in flight was stored.
+func (m *Send) stored() {
+	d := m.flight
+	m.last = m.cfg.Clock()
+	claimed := m.phase == loading
+	if !claimed && m.phase != idle && d.Outcome != schemas.DeliveryStarted {
+		m.metrics.ended(m.cfg.Name, d)
+	}
+	m.at = d
+	switch d.Outcome {
+	case schemas.DeliveryStarted:
+		if claimed { // the sender before this one began it
+			m.judge(schemas.DeliveryAmbiguous, "the sender stopped before it recorded the outcome")
+			return
+		}
+		m.now.attempt = d.Attempt
+		m.phase = started
+	case schemas.DeliveryRetry, schemas.DeliveryAmbiguous:
+		m.phase = waiting
+		if !claimed {
+			m.notBefore = m.last.Add(m.cfg.Backoff.delay(m.now.attempt, m.now.retryAfter, m.cfg.Rand()))
+		}
+	default:
+		if m.now != nil && d.Outcome == schemas.DeliveryDelivered {
+			m.metrics.delivered(m.cfg.Name, m.now.notification.Time, m.last)
+		}
+		m.phase, m.now, m.next = idle, nil, max(m.next, d.Seq+1)
+	}
+}
