@@ -1,0 +1,203 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/dermai/millrace/internal/secret"
+	"github.com/dermai/millrace/notify"
+	"github.com/dermai/millrace/schemas"
+)
+
+// Config is everything that can be set. Default gives the values that the
+// comments name; Load reads the rest.
+//
+// Each value has one name, its path in the file: nats.url is the flag
+// --nats-url or --set nats.url=..., and the variable MILLRACE_NATS_URL. A
+// secret may also be given as the name of a file that holds it: token_file in
+// the file, MILLRACE_..._FILE in the environment.
+type Config struct {
+	// Data is the directory for everything that this machine keeps. Default: data.
+	Data Path `yaml:"data"`
+	// Log is what the program says of itself.
+	Log Log `yaml:"log"`
+	// HTTP is the door for events, and where health and metrics are served.
+	HTTP HTTP `yaml:"http"`
+	// NATS is the broker.
+	NATS NATS `yaml:"nats"`
+	// Partitions is the number of telemetry streams that apply opens; more can be
+	// opened at any time, none closed. Default: 4.
+	Partitions int `yaml:"partitions"`
+	// Replicas of each stream: 1, 3 or 5. Default: 1.
+	Replicas int `yaml:"replicas"`
+	// Deployment is what can never change once a deployment exists.
+	Deployment Deployment `yaml:"deployment"`
+	// Rules are the rule files that apply puts in force. Default: none, which
+	// stands for the rules that are built in.
+	Rules []Path `yaml:"rules"`
+	// Archive is where every event is kept.
+	Archive Archive `yaml:"archive"`
+	// Publisher is how events come in from files.
+	Publisher Publisher `yaml:"publisher"`
+
+	// Notify is the route and the receivers.
+	Notify notify.Config `yaml:",inline"`
+}
+
+// Log is what the program says of itself, on standard error.
+type Log struct {
+	// Level is debug, info, warning, error or critical. Default: info.
+	Level string `yaml:"level"`
+	// Format is json, console, or auto: console on a terminal, json elsewhere.
+	// Default: auto.
+	Format string `yaml:"format"`
+}
+
+// HTTP is what a program serves.
+type HTTP struct {
+	// Addr is host:port. Default: loopback, with port 8480 for up and the
+	// publisher, 8481 for the processor and 8482 for the archiver.
+	Addr string `yaml:"addr"`
+}
+
+// NATS is the broker.
+type NATS struct {
+	// URL of the servers, several with commas between them. Default: none, which
+	// for millrace up means a server of its own in the data directory.
+	URL secret.URL `yaml:"url"`
+	// Credentials is a .creds file. Default: none.
+	Credentials Path `yaml:"credentials"`
+	// CA is a PEM file with the authorities that may vouch for the servers.
+	// Default: those of the system.
+	CA Path `yaml:"ca"`
+	// Listen is where the server of millrace up takes other processes of this
+	// machine. Default: 127.0.0.1:4222.
+	Listen string `yaml:"listen"`
+}
+
+// Deployment is what can never change once a deployment exists.
+type Deployment struct {
+	// Tick is how often rules decide, 100ms or more. Default: 1s.
+	Tick time.Duration `yaml:"tick"`
+	// Lateness is how long late events are waited for, whole ticks. Default: 1s.
+	Lateness time.Duration `yaml:"lateness"`
+	// Delay is how long after it was stored a change of the rules takes effect,
+	// whole ticks. Default: 5s.
+	Delay time.Duration `yaml:"delay"`
+}
+
+// Archive is where every event is kept.
+type Archive struct {
+	// Dir is the directory of the objects. Default: archive in the data directory.
+	Dir Path `yaml:"dir"`
+	// CutBytes is the size of an object, before it is put. Default: 64MiB.
+	CutBytes Size `yaml:"cut_bytes"`
+	// CutAge is how long events wait for an object to fill. Default: 5m.
+	CutAge time.Duration `yaml:"cut_age"`
+}
+
+// Publisher is how events come in from files.
+type Publisher struct {
+	// Service is whose events these are when they do not say. Default: none.
+	Service string `yaml:"service"`
+	// Zone is the time zone of timestamps without one. Default: UTC.
+	Zone string `yaml:"zone"`
+	// Follow are log files that are read as they grow. Default: none.
+	Follow []Path `yaml:"follow"`
+	// Audit is the audit trail of the application beside us.
+	Audit Audit `yaml:"audit"`
+}
+
+// Audit is the audit trail of the application beside us.
+type Audit struct {
+	// Enabled says whether audit.log is followed, if there is a directory.
+	// Default: true.
+	Enabled bool `yaml:"enabled"`
+	// Dir is the directory in which the application writes audit.log. Default:
+	// none.
+	Dir Path `yaml:"dir"`
+}
+
+// seedNames are variables that applications beside us have already, for the
+// same things. A variable of ours wins.
+var seedNames = map[string]string{
+	"log.level":               "LOG_LEVEL",
+	"nats.url":                "NATS_URL",
+	"publisher.audit.enabled": "HIPAA_AUDIT_ENABLED",
+	"publisher.audit.dir":     "HIPAA_AUDIT_LOG_DIR",
+}
+
+// Default is the configuration when nothing is set.
+func Default() Config {
+	return Config{
+		Data:       "data",
+		Log:        Log{Level: "info", Format: "auto"},
+		NATS:       NATS{Listen: "127.0.0.1:4222"},
+		Partitions: 4,
+		Replicas:   1,
+		Deployment: Deployment{Tick: time.Second, Lateness: time.Second, Delay: 5 * time.Second},
+		Rules:      []Path{},
+		Archive:    Archive{CutBytes: 64 << 20, CutAge: 5 * time.Minute},
+		Publisher:  Publisher{Zone: "UTC", Follow: []Path{}, Audit: Audit{Enabled: true}},
+	}
+}
+
+// Schema is the deployment as the control log holds it.
+func (d Deployment) Schema() schemas.Deployment {
+	return schemas.Deployment{
+		Engine:   schemas.Engine,
+		Tick:     d.Tick,
+		Lateness: int64(d.Lateness / d.Tick),
+		Delay:    int64(d.Delay / d.Tick),
+	}
+}
+
+// Validate joins all faults; each names the field and the mend.
+func (c Config) Validate() error {
+	var faults []error
+	fault := func(path, format string, args ...any) {
+		faults = append(faults, &Fault{Path: path, Text: fmt.Sprintf(format, args...)})
+	}
+	if c.Data == "" {
+		fault("data", "empty; name a directory")
+	}
+	if _, err := c.Log.level(); err != nil {
+		fault("log.level", "%v", err)
+	}
+	switch c.Log.Format {
+	case "auto", "json", "console":
+	default:
+		fault("log.format", "%q: use auto, json or console", c.Log.Format)
+	}
+	for _, addr := range []struct{ path, value string }{{"http.addr", c.HTTP.Addr}, {"nats.listen", c.NATS.Listen}} {
+		if _, _, err := net.SplitHostPort(addr.value); addr.value != "" && err != nil {
+			fault(addr.path, "%q: use host:port, such as 127.0.0.1:8480", addr.value)
+		}
+	}
+	if c.Partitions < 1 || c.Partitions > schemas.MaxPartitions {
+		fault("partitions", "%d: use 1 to %d", c.Partitions, schemas.MaxPartitions)
+	}
+	if c.Replicas != 1 && c.Replicas != 3 && c.Replicas != 5 {
+		fault("replicas", "%d: use 1, 3 or 5", c.Replicas)
+	}
+	tick := c.Deployment.Tick
+	if tick < 100*time.Millisecond {
+		fault("deployment.tick", "%v: use 100ms or more", tick)
+	} else if d := c.Deployment.Lateness; d < 0 || d%tick != 0 {
+		fault("deployment.lateness", "%v: use whole ticks of %v", d, tick)
+	} else if d := c.Deployment.Delay; d <= 0 || d%tick != 0 {
+		fault("deployment.delay", "%v: use whole ticks of %v, one or more", d, tick)
+	}
+	if c.Archive.CutBytes < 1<<10 {
+		fault("archive.cut_bytes", "%v: use 1KiB or more", c.Archive.CutBytes)
+	}
+	if c.Archive.CutAge < time.Second {
+		fault("archive.cut_age", "%v: use 1s or more", c.Archive.CutAge)
+	}
+	if _, err := time.LoadLocation(c.Publisher.Zone); err != nil || c.Publisher.Zone == "Local" {
+		fault("publisher.zone", "%q: use UTC or a name such as Europe/Vienna", c.Publisher.Zone)
+	}
+	return errors.Join(errors.Join(faults...), c.Notify.Validate())
+}
