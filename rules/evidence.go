@@ -1,0 +1,51 @@
+package rules
+
+import (
+	"math"
+
+	"github.com/dermai/millrace/schemas"
+)
+
+// Lengths of what evidence copies from an event, in runes.
+const (
+	maxEvidenceText = 120
+	maxEvidenceID   = 64
+)
+
+// Evidence refers to the event, whose place is o, with the fields that the rule
+// lists and no others.
+func (r *Rule) Evidence(env *Env, o schemas.Order) schemas.Evidence {
+	e := env.event
+	ev := schemas.Evidence{Order: o, ID: cut(e.ID, maxEvidenceID), Trace: cut(e.TraceID, maxEvidenceID)}
+	if r.worst != nil {
+		if n, ok := r.worst.number(e); ok && math.Abs(n) < limit {
+			ev.Rank = n
+		}
+	}
+	for _, f := range r.evidence {
+		if s := cut(f.shown(e), maxEvidenceText); s != "" {
+			if ev.Fields == nil {
+				ev.Fields = make(map[string]string, len(r.evidence))
+			}
+			ev.Fields[f.label()] = s
+		}
+	}
+	return ev
+}
+
+// EvidenceLess tells whether a comes before b: the worst first where the rule
+// says what is worst, otherwise and among equals in the order of time.
+func (r *Rule) EvidenceLess(a, b schemas.Evidence) bool {
+	if r.worst != nil && a.Rank != b.Rank {
+		return a.Rank > b.Rank
+	}
+	return a.Order.Compare(b.Order) < 0
+}
+
+// footprint bounds the bytes that one event adds to a commit through the rule:
+// a group escapes a byte by three, a quote or backslash takes two bytes in JSON,
+// and any other rune at most four.
+func (r *Rule) footprint() int {
+	const row = 512 // keys, numbers and punctuation
+	return row + 3*schemas.GroupValueBytes*len(r.by) + 4*(2*maxEvidenceID+maxEvidenceText*len(r.evidence))
+}
