@@ -34,7 +34,7 @@ type Config struct {
 	// Inbox is the prefix of the subjects on which answers arrive. Give
 	// credentials that may not read a prefix of their own. "": _INBOX.
 	Inbox string
-	// Timeout bounds one request to the broker. 0: 5 s.
+	// Timeout bounds one request to the broker, also where ctx ends later. 0: 5 s.
 	Timeout time.Duration
 	// ReadAhead bounds what a Log keeps in memory of one stream, in bytes, at
 	// least 4 MiB. 0: 4 MiB.
@@ -88,7 +88,8 @@ type Conn struct {
 	metrics   *metrics
 
 	mu     sync.Mutex
-	epoch  chan struct{}       // closed and replaced at each reconnect
+	epoch  context.Context // see unbroken
+	end    context.CancelFunc
 	denied map[string]struct{} // subjects that the server refused to take
 }
 
@@ -102,9 +103,9 @@ func Connect(ctx context.Context, c Config) (*Conn, error) {
 		timeout:   cmp.Or(c.Timeout, 5*time.Second),
 		readAhead: cmp.Or(c.ReadAhead, minReadAhead),
 		log:       c.Logger,
-		epoch:     make(chan struct{}),
 		denied:    map[string]struct{}{},
 	}
+	conn.epoch, conn.end = context.WithCancel(context.Background())
 	opts := []nats.Option{
 		nats.Name(cmp.Or(c.Name, "millrace")),
 		nats.Timeout(conn.timeout),
@@ -114,8 +115,7 @@ func Connect(ctx context.Context, c Config) (*Conn, error) {
 		// Nothing is kept to be sent later: an append that nobody waits for any
 		// more would be one more outcome to settle.
 		nats.ReconnectBufSize(-1),
-		nats.ConnectHandler(conn.connected),
-		nats.ReconnectHandler(conn.connected),
+		nats.ReconnectHandler(conn.restored),
 		nats.DisconnectErrHandler(conn.disconnected),
 		nats.ErrorHandler(conn.asyncError),
 	}
@@ -198,22 +198,35 @@ func (c *Conn) Close() { c.nats.Close() }
 // Connected tells that the connection is up now.
 func (c *Conn) Connected() bool { return c.nats.IsConnected() }
 
-// reconnected is closed when the connection is next restored.
-func (c *Conn) reconnected() <-chan struct{} {
+// unbroken returns a context that ends when the connection is next lost or
+// restored: no answer to an earlier request arrives after that.
+func (c *Conn) unbroken() context.Context {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.epoch
 }
 
-func (c *Conn) connected(nc *nats.Conn) {
+// within returns ctx, ended early when the connection breaks.
+func (c *Conn) within(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	stop := context.AfterFunc(c.unbroken(), cancel)
+	return ctx, func() { stop(); cancel() }
+}
+
+func (c *Conn) renew() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	close(c.epoch)
-	c.epoch = make(chan struct{})
-	c.log.Info().Str("server", nc.ConnectedServerName()).Msg("connected to the broker")
+	c.end()
+	c.epoch, c.end = context.WithCancel(context.Background())
+}
+
+func (c *Conn) restored(nc *nats.Conn) {
+	c.renew()
+	c.log.Info().Str("server", nc.ConnectedServerName()).Msg("connected to the broker again")
 }
 
 func (c *Conn) disconnected(_ *nats.Conn, err error) {
+	c.renew()
 	if err == nil { // Close
 		return
 	}

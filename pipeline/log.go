@@ -58,6 +58,8 @@ func (l *Log) Append(ctx context.Context, m fence.Message, prev uint64) (uint64,
 	for k, v := range m.Header {
 		msg.Header[k] = []string{v}
 	}
+	ctx, done := l.conn.within(ctx)
+	defer done()
 	start := time.Now()
 	ack, err := l.conn.js.PublishMsg(ctx, msg,
 		jetstream.WithExpectLastSequencePerSubject(prev), jetstream.WithRetryAttempts(0))
@@ -138,6 +140,8 @@ func (l *Log) Head(ctx context.Context, subject string) (fence.Entry, error) {
 	if err != nil {
 		return fence.Entry{}, fmt.Errorf("head of %s: %w", subject, err)
 	}
+	ctx, done := l.conn.within(ctx)
+	defer done()
 	m, err := stream.GetLastMsgForSubject(ctx, subject)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return fence.Entry{}, fmt.Errorf("head of %s: %w", subject, fence.ErrNoHead)
@@ -154,7 +158,7 @@ func (l *Log) Info(ctx context.Context, stream string) (fence.Info, error) {
 	if err != nil {
 		return fence.Info{}, fmt.Errorf("extent of %s: %w", stream, err)
 	}
-	return extent(ctx, s)
+	return l.conn.extent(ctx, s)
 }
 
 // Trim implements fence.Trimmer.
@@ -170,6 +174,8 @@ func (l *Log) Trim(ctx context.Context, stream, subject string, seq uint64) erro
 	if subject != "" {
 		opts = append(opts, jetstream.WithPurgeSubject(subject))
 	}
+	ctx, done := l.conn.within(ctx)
+	defer done()
 	if err := s.Purge(ctx, opts...); err != nil {
 		return fmt.Errorf("trim %s below %d: %w", stream, seq, err)
 	}
@@ -192,6 +198,8 @@ func (c *Conn) stream(ctx context.Context, name string) (jetstream.Stream, error
 	if name == "" {
 		return nil, errors.New("the subject belongs to no stream of Millrace")
 	}
+	ctx, done := c.within(ctx)
+	defer done()
 	s, err := c.js.Stream(ctx, name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return nil, fmt.Errorf("no stream %s; create it with millrace apply: %w", name, err)
@@ -199,7 +207,9 @@ func (c *Conn) stream(ctx context.Context, name string) (jetstream.Stream, error
 	return s, err
 }
 
-func extent(ctx context.Context, s jetstream.Stream) (fence.Info, error) {
+func (c *Conn) extent(ctx context.Context, s jetstream.Stream) (fence.Info, error) {
+	ctx, done := c.within(ctx)
+	defer done()
 	si, err := s.Info(ctx)
 	if err != nil {
 		return fence.Info{}, fmt.Errorf("extent of %s: %w", s.CachedInfo().Config.Name, err)

@@ -176,7 +176,7 @@ func (r *reader) run(ctx context.Context) {
 		}
 		select {
 		case <-time.After(wait):
-		case <-r.conn.reconnected():
+		case <-r.conn.unbroken().Done():
 		case <-ctx.Done():
 		}
 		wait = min(2*wait, retryMost)
@@ -191,22 +191,15 @@ func (r *reader) position() uint64 {
 
 func (r *reader) seen() { r.once.Do(func() { close(r.looked) }) }
 
-// errReconnected ends a consumer whose server may have come back without it.
-var errReconnected = errors.New("the connection was restored")
+// errBroken ends a consumer whose server may come back without it.
+var errBroken = errors.New("the connection broke")
 
 // follow is the life of one consumer. It returns when the consumer is of no
 // more use.
 func (r *reader) follow(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	reconnected := r.conn.reconnected()
-	go func() {
-		select {
-		case <-reconnected:
-			cancel(errReconnected)
-		case <-ctx.Done():
-		}
-	}()
+	defer context.AfterFunc(r.conn.unbroken(), func() { cancel(errBroken) })()
 
 	// A consumer that starts beyond the end would silently wait until the
 	// sequences are given again, and skip the messages before.
@@ -218,7 +211,7 @@ func (r *reader) follow(ctx context.Context) error {
 	if info.First > info.Last || next > info.Last {
 		r.seen() // nothing is there; otherwise Read waits for it
 	}
-	callCtx, done := context.WithTimeout(ctx, r.conn.timeout)
+	callCtx, done := r.conn.within(ctx)
 	consumer, err := r.stream.CreateConsumer(callCtx, jetstream.ConsumerConfig{
 		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
 		OptStartSeq:       next,
@@ -246,9 +239,7 @@ func (r *reader) follow(ctx context.Context) error {
 
 // extent checks that the stream has not lost what was read from it.
 func (r *reader) extent(ctx context.Context) (fence.Info, error) {
-	ctx, done := context.WithTimeout(ctx, r.conn.timeout)
-	defer done()
-	info, err := extent(ctx, r.stream)
+	info, err := r.conn.extent(ctx, r.stream)
 	if err == nil && r.position() > info.Last+1 {
 		err = fmt.Errorf("it ends at %d: %w", info.Last, fence.ErrRewound)
 	}

@@ -1,0 +1,250 @@
+package pipeline_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dermai/millrace/fence"
+	"github.com/dermai/millrace/fence/fencetest"
+	"github.com/dermai/millrace/pipeline"
+	"github.com/dermai/millrace/pipeline/pipelinetest"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// admin is the plain client, for what Millrace itself never does.
+func admin(t *testing.T, s *pipelinetest.Server) jetstream.JetStream {
+	t.Helper()
+	nc, err := nats.Connect(s.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return js
+}
+
+var partialsConfig = jetstream.StreamConfig{
+	Name: "PARTIALS", Subjects: []string{"partials.*"}, Discard: jetstream.DiscardNew, MaxBytes: 2 << 20,
+}
+
+// partials gives a server with an empty stream PARTIALS.
+func partials(t *testing.T) (*pipelinetest.Server, jetstream.JetStream) {
+	t.Helper()
+	s := pipelinetest.Start(t)
+	js := admin(t, s)
+	if _, err := js.CreateStream(t.Context(), partialsConfig); err != nil {
+		t.Fatal(err)
+	}
+	return s, js
+}
+
+func newLog(t *testing.T, c *pipeline.Conn) *pipeline.Log {
+	l := c.Log()
+	t.Cleanup(l.Close)
+	return l
+}
+
+func TestLogConformance(t *testing.T) {
+	fencetest.Conformance(t, func(t *testing.T) fencetest.Env {
+		s, js := partials(t)
+		proxies := map[fence.Log]*pipelinetest.Proxy{}
+		return fencetest.Env{
+			Log: func() fence.Log {
+				p := pipelinetest.StartProxy(t, s.Address())
+				l := newLog(t, s.ConnectURL(t, p.URL()))
+				proxies[l] = p
+				return l
+			},
+			Arm: func(l fence.Log, f fencetest.Fault) { proxies[l].Arm(f) },
+			Recreate: func(stream string) {
+				if err := js.DeleteStream(t.Context(), stream); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := js.CreateStream(t.Context(), partialsConfig); err != nil {
+					t.Fatal(err)
+				}
+			},
+		}
+	})
+}
+
+// fill appends n messages of a size to partials.0.
+func fill(t *testing.T, js jetstream.JetStream, n, size int) {
+	t.Helper()
+	for i := range n {
+		if _, err := js.Publish(t.Context(), "partials.0", fmt.Appendf(nil, "%0*d", size, i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// readAll reads n entries from a sequence on and checks that none is missing.
+func readAll(t *testing.T, l *pipeline.Log, from uint64, n int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	for n > 0 {
+		entries, err := l.Read(ctx, "PARTIALS", from, n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range entries {
+			if e.Seq != from {
+				t.Fatalf("read %d, want %d", e.Seq, from)
+			}
+			from++
+		}
+		if n -= len(entries); len(entries) == 0 {
+			select {
+			case <-l.Changed():
+			case <-ctx.Done():
+				t.Fatalf("%d entries from %d on did not come", n, from)
+			}
+		}
+	}
+}
+
+// A reader goes on where it was after the broker was gone and lost every
+// consumer, and after the connection was cut in the middle of deliveries.
+func TestReaderSurvivesRestart(t *testing.T) {
+	s, js := partials(t)
+	p := pipelinetest.StartProxy(t, s.Address())
+	l := newLog(t, s.ConnectURL(t, p.URL()))
+	fill(t, js, 100, 1000)
+	readAll(t, l, 1, 50)
+	s.Restart(t)
+	js = admin(t, s)
+	fill(t, js, 100, 1000)
+	readAll(t, l, 51, 150)
+	for i := range 5 {
+		fill(t, js, 40, 1000)
+		readAll(t, l, uint64(201+40*i), 20)
+		p.Cut()
+		readAll(t, l, uint64(221+40*i), 20)
+	}
+}
+
+// A stream that loses its tail under a reader is an incident, not a silence.
+func TestReaderNoticesRewind(t *testing.T) {
+	s, js := partials(t)
+	p := pipelinetest.StartProxy(t, s.Address())
+	l := newLog(t, s.ConnectURL(t, p.URL()))
+	fill(t, js, 10, 10)
+	readAll(t, l, 1, 10)
+	if err := js.DeleteStream(t.Context(), "PARTIALS"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.CreateStream(t.Context(), partialsConfig); err != nil {
+		t.Fatal(err)
+	}
+	fill(t, js, 5, 10)
+	p.Cut()
+	pipelinetest.Within(t, "the rewind is noticed", func() bool {
+		entries, err := l.Read(t.Context(), "PARTIALS", 11, 10)
+		if len(entries) > 0 {
+			t.Fatalf("read %d after the stream was lost", entries[0].Seq)
+		}
+		if err != nil && !errors.Is(err, fence.ErrRewound) {
+			t.Fatal(err)
+		}
+		return err != nil
+	})
+}
+
+// What is read ahead is bounded by bytes, also where messages are large, and
+// nothing is lost by it.
+func TestReadAheadIsBounded(t *testing.T) {
+	s := pipelinetest.Start(t)
+	js := admin(t, s)
+	c := partialsConfig
+	c.MaxBytes = 64 << 20
+	if _, err := js.CreateStream(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	const n, size = 60, 500 << 10
+	fill(t, js, n, size)
+	conn := s.Connect(t)
+	l := newLog(t, conn)
+	if _, err := l.Read(t.Context(), "PARTIALS", 1, 1); err != nil {
+		t.Fatal(err)
+	}
+	pipelinetest.Within(t, "the reader is full", func() bool { return pipeline.Buffered(l, "PARTIALS") > 2<<20 })
+	if got := pipeline.Buffered(l, "PARTIALS"); got > 4<<20 {
+		t.Errorf("%d bytes are read ahead, want at most 4 MiB", got)
+	}
+	for seq := uint64(1); seq <= n; {
+		entries, err := l.Read(t.Context(), "PARTIALS", seq, 3)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range entries {
+			if e.Seq != seq {
+				t.Fatalf("read %d, want %d", e.Seq, seq)
+			}
+			seq++
+		}
+		if got := pipeline.Buffered(l, "PARTIALS"); got > 4<<20 {
+			t.Fatalf("%d bytes are read ahead, want at most 4 MiB", got)
+		}
+	}
+}
+
+// A machine that may not take what it read asks for it again; that costs the
+// broker nothing.
+func TestReadAgainIsFree(t *testing.T) {
+	s, js := partials(t)
+	fill(t, js, 10, 10)
+	l := newLog(t, s.Connect(t))
+	readAll(t, l, 1, 10)
+	for range 100 {
+		readAll(t, l, 10, 1)
+	}
+	if n, err := js.Stream(t.Context(), "PARTIALS"); err != nil || n.CachedInfo().State.Consumers != 1 {
+		t.Errorf("%d consumers, %v; want 1", n.CachedInfo().State.Consumers, err)
+	}
+	l.Close()
+	pipelinetest.Within(t, "the consumer is gone", func() bool {
+		n, err := js.Stream(t.Context(), "PARTIALS")
+		return err == nil && n.CachedInfo().State.Consumers == 0
+	})
+}
+
+func TestReadErrors(t *testing.T) {
+	s, js := partials(t)
+	l := newLog(t, s.Connect(t))
+	if _, err := l.Read(t.Context(), "ALERTS", 1, 1); err == nil || !strings.Contains(err.Error(), "millrace apply") {
+		t.Errorf("read of a stream that is not there: %v", err)
+	}
+	if _, err := l.Head(t.Context(), "shop.orders"); err == nil || !strings.Contains(err.Error(), "no stream of Millrace") {
+		t.Errorf("head of a foreign subject: %v", err)
+	}
+	fill(t, js, 1, 10)
+	readAll(t, l, 1, 1)
+	if err := js.DeleteStream(t.Context(), "PARTIALS"); err != nil {
+		t.Fatal(err)
+	}
+	pipelinetest.Within(t, "the lost stream is noticed", func() bool {
+		_, err := l.Read(t.Context(), "PARTIALS", 2, 1)
+		return errors.Is(err, jetstream.ErrStreamNotFound)
+	})
+}
+
+func TestAppendTooLarge(t *testing.T) {
+	s, _ := partials(t)
+	l := newLog(t, s.Connect(t))
+	_, err := l.Append(t.Context(), fence.Message{Subject: "partials.0", Data: make([]byte, 2<<20)}, 0)
+	if err == nil || errors.Is(err, fence.ErrUnknown) || !strings.Contains(err.Error(), "max_payload") {
+		t.Errorf("append of 2 MiB: %v, want a final error that names max_payload", err)
+	}
+	if _, err := l.Append(t.Context(), fence.Message{Subject: "partials.0"}, 0); err != nil {
+		t.Errorf("the next append: %v", err)
+	}
+}
