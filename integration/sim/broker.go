@@ -1,0 +1,150 @@
+package sim
+
+import (
+	"context"
+	"fmt"
+	"math/rand"
+
+	"github.com/dermai/millrace/fence"
+	"github.com/dermai/millrace/schemas"
+)
+
+// unit is the step of simulated time: small in ticks, so that ties are common.
+const unit = 100_000_000 // ns
+
+// stream is a sequence of messages, with the clock of the server that leads it.
+type stream struct {
+	entries []fence.Entry // sequence i+1
+	heads   map[string]uint64
+	low     uint64 // first sequence kept
+	skew    int64  // ns; the leader's clock minus the true one
+}
+
+// broker is a model of the real one: what it has acknowledged stays, everything
+// else may happen.
+type broker struct {
+	rng     *rand.Rand
+	now     int64 // true time, Unix ns
+	streams map[string]*stream
+	late    []lateAppend
+	calm    bool // no faults
+	stats   *Stats
+}
+
+// lateAppend is a publish that is still under way, its sender long gone.
+type lateAppend struct {
+	at   int64
+	m    fence.Message
+	prev uint64
+}
+
+func (b *broker) stream(name string) *stream {
+	s := b.streams[name]
+	if s == nil {
+		s = &stream{heads: map[string]uint64{}, low: 1, skew: int64(b.rng.Intn(11)-5) * unit}
+		b.streams[name] = s
+	}
+	return s
+}
+
+// put stores a message if its expectation holds; prev -1 expects nothing.
+func (b *broker) put(m fence.Message, prev int64) (uint64, error) {
+	s := b.stream(schemas.StreamOf(m.Subject))
+	if head := s.heads[m.Subject]; prev >= 0 && head != uint64(prev) {
+		return 0, &fence.RefusedError{Subject: m.Subject, Prev: uint64(prev), Last: head}
+	}
+	seq := uint64(len(s.entries)) + 1
+	s.entries = append(s.entries, fence.Entry{Seq: seq, Time: b.now + s.skew, Subject: m.Subject, Header: m.Header, Data: m.Data})
+	s.heads[m.Subject] = seq
+	return seq, nil
+}
+
+// deliver stores the late appends whose time has come.
+func (b *broker) deliver() {
+	var rest []lateAppend
+	for _, l := range b.late {
+		if !b.calm && l.at > b.now {
+			rest = append(rest, l)
+			continue
+		}
+		b.put(l.m, int64(l.prev)) // refused where the world has moved on
+	}
+	b.late = rest
+}
+
+// Append implements fence.Log.
+func (b *broker) Append(_ context.Context, m fence.Message, prev uint64) (uint64, error) {
+	fault := b.rng.Intn(12)
+	if b.calm {
+		fault = -1
+	}
+	if fault >= 0 && fault <= 2 {
+		b.stats.Unknown++
+	}
+	switch fault {
+	case 0:
+		return 0, fmt.Errorf("lost on the way: %w", fence.ErrUnknown)
+	case 1:
+		b.put(m, int64(prev))
+		return 0, fmt.Errorf("answer lost: %w", fence.ErrUnknown)
+	case 2:
+		b.late = append(b.late, lateAppend{b.now + int64(1+b.rng.Intn(40))*unit, m, prev})
+		return 0, fmt.Errorf("under way: %w", fence.ErrUnknown)
+	}
+	return b.put(m, int64(prev))
+}
+
+// Head implements fence.Log. A follower may answer with an older message.
+func (b *broker) Head(_ context.Context, subject string) (fence.Entry, error) {
+	s := b.stream(schemas.StreamOf(subject))
+	head := s.heads[subject]
+	if head == 0 {
+		return fence.Entry{}, fence.ErrNoHead
+	}
+	if !b.calm && b.rng.Intn(10) == 0 {
+		for seq := head - 1; seq >= s.low && seq+12 > head; seq-- {
+			if e := s.entries[seq-1]; e.Subject == subject {
+				b.stats.Stale++
+				return e, nil
+			}
+		}
+	}
+	return s.entries[head-1], nil
+}
+
+// Read implements fence.Log.
+func (b *broker) Read(_ context.Context, name string, from uint64, limit int) ([]fence.Entry, error) {
+	s := b.stream(name)
+	from = max(from, s.low)
+	if from > uint64(len(s.entries)) {
+		return nil, nil
+	}
+	found := s.entries[from-1:]
+	return found[:min(len(found), limit, 1+b.rng.Intn(8))], nil
+}
+
+// Info implements fence.Log.
+func (b *broker) Info(_ context.Context, name string) (fence.Info, error) {
+	s := b.stream(name)
+	return fence.Info{Created: 1, First: s.low, Last: uint64(len(s.entries))}, nil
+}
+
+// Trim implements fence.Trimmer. It removes from the front of the stream only,
+// which is all that the machines may rely on.
+func (b *broker) Trim(_ context.Context, name, subject string, seq uint64) error {
+	s := b.stream(name)
+	for s.low < seq && (subject == "" || s.entries[s.low-1].Subject == subject) {
+		s.low++
+	}
+	return nil
+}
+
+// Tick implements stages.Ticker.
+func (b *broker) Tick(_ context.Context, p schemas.Partition) error {
+	b.stats.Ticks++
+	if !b.calm && b.rng.Intn(6) == 0 {
+		return nil // lost
+	}
+	_, err := b.put(fence.Message{Subject: p.Ticks()}, -1)
+	return err
+}

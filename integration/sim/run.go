@@ -1,0 +1,276 @@
+package sim
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand"
+
+	"github.com/dermai/millrace/rules/engine"
+	"github.com/dermai/millrace/rules/engine/oracle"
+	"github.com/dermai/millrace/schemas"
+)
+
+const (
+	start  = 1000 * unit // 100 s after the epoch
+	length = 420 * unit  // 42 s under faults
+)
+
+// Run makes one run. The error says what contradicts what; nil: everything
+// agrees.
+func Run(seed int64) (Stats, error) {
+	rng := rand.New(rand.NewSource(seed))
+	w := &world{ctx: context.Background(), rng: rng}
+	w.broker = &broker{rng: rng, now: start, streams: map[string]*stream{}, stats: &w.stats}
+	w.genesis(someRules(rng))
+	for i := range 3 + rng.Intn(3) {
+		w.lanes = append(w.lanes, newLane(w, i, schemas.Partition(i%(partitions-1))))
+	}
+	w.workers = []*worker{w.newWorker(0), w.newWorker(1), w.newWorker(2)}
+	w.evals = []*evaluator{w.newEvaluator(), w.newEvaluator()}
+	quiet, until := -1, int64(0)
+	for ; w.broker.now < start+length; w.broker.now += unit {
+		b := w.broker
+		b.deliver()
+		if b.now > until && w.chance(60) {
+			quiet, until = rng.Intn(partitions), b.now+int64(20+rng.Intn(80))*unit
+		}
+		if w.opened && len(w.lanes) < 8 {
+			w.lanes = append(w.lanes, newLane(w, len(w.lanes), partitions-1))
+		}
+		for _, l := range w.lanes {
+			if l.step(w); w.chance(5) && (int(l.partition) != quiet || b.now >= until) {
+				l.publish(w)
+			}
+		}
+		w.disturb()
+		if b.now >= w.outage {
+			w.work()
+		}
+	}
+	end := engine.Timing{Deployment: deployment}.Sec(start + length)
+	if !w.drain(func() bool { return w.decided() >= end+5 }) && len(w.errs) == 0 {
+		w.errs = append(w.errs, fmt.Errorf("stuck: decided up to tick %d, wanted %d", w.decided(), end+5))
+	}
+	if len(w.errs) == 0 {
+		w.errs = append(w.errs, w.check())
+	}
+	if err := errors.Join(w.errs...); err != nil {
+		return w.stats, fmt.Errorf("seed %d: %w", seed, err)
+	}
+	return w.stats, nil
+}
+
+// decisions reads alerts.telemetry to its end.
+func (w *world) decisions() []schemas.Decision {
+	var list []schemas.Decision
+	for _, e := range w.broker.stream(schemas.StreamAlerts).entries {
+		if e.Header[schemas.HeaderType] == schemas.TypeDecision {
+			var d schemas.Decision
+			must(schemas.DecodeInto(e.Data, &d))
+			list = append(list, d)
+		}
+	}
+	return list
+}
+
+// decided is the last tick that is logged as decided to its end.
+func (w *world) decided() int64 {
+	entries := w.broker.stream(schemas.StreamAlerts).entries
+	for i := len(entries) - 1; i >= 0; i-- {
+		if entries[i].Header[schemas.HeaderType] == schemas.TypeDecision {
+			var d schemas.Decision
+			if must(schemas.DecodeInto(entries[i].Data, &d)); d.Done {
+				return d.Tick
+			}
+		}
+	}
+	return 0
+}
+
+// check compares what is logged with the references.
+func (w *world) check() error {
+	var live []schemas.Transition
+	var last int64
+	for _, d := range w.decisions() {
+		if live = append(live, d.Transitions...); d.Done {
+			last = d.Tick
+		}
+	}
+	w.stats.Transitions = len(live)
+	schedule := w.schedule()
+	events, messages := w.stored(schedule)
+	naive := oracle.Transitions(schedule, events, schemas.Telemetry, last)
+	undisturbed, rows := w.undisturbed(schedule, messages, last)
+	return errors.Join(
+		differ("oracle", live, naive),
+		differ("undisturbed run", live, undisturbed),
+		differ("backtest", live, w.backtest(schedule, events, last)),
+		w.counted(rows),
+	)
+}
+
+// schedule folds the whole control log.
+func (w *world) schedule() *engine.Schedule {
+	s := engine.NewSchedule()
+	for _, e := range w.broker.stream(schemas.StreamControl).entries {
+		var entry schemas.ControlEntry
+		must(schemas.DecodeInto(e.Data, &entry))
+		must(s.Apply(e.Seq, e.Time, &entry))
+	}
+	return s
+}
+
+// message is a stored frame, decoded.
+type message struct {
+	partition schemas.Partition
+	seq       uint64
+	ts        int64
+	events    []*schemas.Event // nil: refused
+}
+
+// stored reads every partition as an archive would: each event with its
+// arrival, the running maximum of the stamps of all messages, ticks included.
+func (w *world) stored(s *engine.Schedule) (events []oracle.Event, messages []message) {
+	for _, p := range s.Partitions(schemas.Telemetry) {
+		arrival := s.Floor(p)
+		for _, e := range w.broker.stream(p.Stream()).entries {
+			arrival = max(arrival, e.Time)
+			m := message{partition: p, seq: e.Seq, ts: e.Time}
+			subject, err := schemas.ParseSubject(e.Subject)
+			must(err)
+			if !subject.Tick {
+				w.stats.Frames++
+			}
+			body, err := schemas.Unpack(nil, e.Data, schemas.FrameDecoded)
+			must(err)
+			for i, line := range schemas.Lines(body) {
+				event, err := schemas.Decode(line, schemas.Origin{
+					Kind: subject.Kind, Service: subject.Service, Arrival: arrival, Stream: p.Stream(), Seq: e.Seq, Index: i,
+				})
+				if err != nil {
+					m.events = append(m.events, nil)
+					continue
+				}
+				m.events = append(m.events, &event)
+				order := schemas.Order{Time: min(event.Time, arrival), Partition: p, Seq: e.Seq, Index: i}
+				events = append(events, oracle.Event{Event: event, Order: order, Arrival: arrival})
+			}
+			messages = append(messages, m)
+		}
+	}
+	w.stats.Events = len(events)
+	return events, messages
+}
+
+// undisturbed reduces and decides the stored streams in one go, with other
+// commit boundaries, and gives the rows too.
+func (w *world) undisturbed(s *engine.Schedule, messages []message, last int64) ([]schemas.Transition, []schemas.Row) {
+	d := engine.NewDecider(s, schemas.Telemetry)
+	var rows []schemas.Row
+	reducers := map[schemas.Partition]*engine.Reducer{}
+	for _, m := range messages {
+		r := reducers[m.partition]
+		if r == nil {
+			r = engine.NewReducer(s, m.partition)
+			reducers[m.partition] = r
+		}
+		if !r.Arrive(m.seq, m.ts) {
+			continue // beyond what the control log settles, and so beyond last
+		}
+		for i, e := range m.events {
+			r.Fold(i, e)
+			if w.chance(3) {
+				rows = append(rows, r.Cut().Rows...)
+			}
+		}
+	}
+	for _, r := range reducers {
+		rows = append(rows, r.Cut().Rows...)
+	}
+	must(d.Add(rows))
+	return decideTo(d, last), rows
+}
+
+// backtest folds archived events by their arrival alone: it sees no tick frames
+// and no timestamps.
+func (w *world) backtest(s *engine.Schedule, events []oracle.Event, last int64) []schemas.Transition {
+	d := engine.NewDecider(s, schemas.Telemetry)
+	for _, p := range w.rng.Perm(partitions) {
+		if _, open := s.Opened(schemas.Partition(p)); !open {
+			continue
+		}
+		r := engine.NewReducer(s, schemas.Partition(p))
+		for _, e := range events {
+			if e.Order.Partition != schemas.Partition(p) {
+				continue
+			}
+			if e.Order.Seq > r.Position().Seq && !r.Arrive(e.Order.Seq, e.Arrival) {
+				break // beyond what the control log settles, and so beyond last
+			}
+			r.Fold(e.Order.Index, &e.Event)
+		}
+		must(d.Add(r.Cut().Rows))
+	}
+	return decideTo(d, last)
+}
+
+func decideTo(d *engine.Decider, last int64) (list []schemas.Transition) {
+	for d.Tick() < last {
+		for _, part := range d.Decide() {
+			list = append(list, part.Transitions...)
+		}
+	}
+	return list
+}
+
+// counted compares the rows that the reducers committed with those of the
+// undisturbed run: the same samples in the same panes.
+func (w *world) counted(want []schemas.Row) error {
+	count := map[schemas.RowKey]int64{}
+	for _, r := range want {
+		count[r.RowKey] += r.Fold.N
+	}
+	for _, e := range w.broker.stream(schemas.StreamPartials).entries {
+		if e.Header[schemas.HeaderType] == schemas.TypeGenesis {
+			continue
+		}
+		var part schemas.Partial
+		must(schemas.DecodeInto(e.Data, &part))
+		for _, r := range part.Rows {
+			count[r.RowKey] -= r.Fold.N
+		}
+	}
+	for key, n := range count {
+		if n > 0 && key.Visible <= w.decided() || n < 0 {
+			return fmt.Errorf("row %+v: counted %d samples too few", key, n)
+		}
+	}
+	return nil
+}
+
+// differ compares transitions byte for byte.
+func differ(name string, live, other []schemas.Transition) error {
+	text := func(list []schemas.Transition, i int) string {
+		if i >= len(list) {
+			return "nothing"
+		}
+		data, err := schemas.Encode(list[i])
+		must(err)
+		plain, err := schemas.Unpack(nil, data, 1<<20)
+		must(err)
+		return string(plain)
+	}
+	for i := range max(len(live), len(other)) {
+		if a, b := text(live, i), text(other, i); a != b {
+			return fmt.Errorf("%s differs at transition %d:\n live %s\nother %s", name, i, a, b)
+		}
+	}
+	return nil
+}
+
+func must(err error) {
+	if err != nil {
+		panic(err)
+	}
+}

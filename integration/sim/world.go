@@ -1,0 +1,274 @@
+package sim
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand"
+	"reflect"
+	"time"
+
+	"github.com/dermai/millrace/fence"
+	"github.com/dermai/millrace/schemas"
+	"github.com/dermai/millrace/stages"
+)
+
+// partitions is how many telemetry partitions a run has; the last is opened
+// while it is under way.
+const partitions = 3
+
+// deployment has a short delay for control entries, so that a run sees many.
+var deployment = schemas.Deployment{Engine: schemas.Engine, Tick: time.Second, Lateness: 1, Delay: 2}
+
+// Stats counts what happened in a run.
+type Stats struct {
+	Events, Frames, Late, Future, Refused       int
+	Crashes, Zombies, EvaluatorCrashes, Outages int
+	Unknown, Stale, Fenced, Backward            int
+	Reloads, Ticks, Transitions                 int
+}
+
+// Add adds the counts of another run.
+func (s *Stats) Add(o Stats) {
+	a, b := reflect.ValueOf(s).Elem(), reflect.ValueOf(o)
+	for i := range a.NumField() {
+		a.Field(i).SetInt(a.Field(i).Int() + b.Field(i).Int())
+	}
+}
+
+// world is one run.
+type world struct {
+	ctx     context.Context
+	rng     *rand.Rand
+	broker  *broker
+	stats   Stats
+	claims  int
+	errs    []error // incidents
+	stall   [partitions]int64
+	outage  int64
+	workers []*worker
+	evals   []*evaluator
+	lanes   []*lane
+	opened  bool // the last partition
+	sources []schemas.RuleSource
+}
+
+// worker is a process that reduces; it may own any partition, and another may
+// believe the same.
+type worker struct {
+	slot  int
+	skew  int64
+	red   [partitions]*stages.Reduce
+	until int64 // a zombie dies then; 0: alive
+	pause int64
+}
+
+// evaluator is a process that evaluates.
+type evaluator struct {
+	machine *stages.Evaluate
+	active  bool
+	pause   int64
+}
+
+func (w *world) claim() string { w.claims++; return fmt.Sprintf("c%d", w.claims) }
+
+func (w *world) chance(n int) bool { return w.rng.Intn(n) == 0 }
+
+func (w *world) clock(skew int64) stages.Clock {
+	return func() time.Time { return time.Unix(0, w.broker.now+skew) }
+}
+
+func (w *world) newWorker(slot int) *worker {
+	return &worker{slot: slot, skew: int64(w.rng.Intn(17)-8) * unit}
+}
+
+func (w *world) newEvaluator() *evaluator {
+	e := &evaluator{active: true}
+	e.machine = stages.NewEvaluate(stages.EvaluateConfig{
+		Class: schemas.Telemetry, Log: w.broker, Trimmer: w.broker, Ticker: w.broker,
+		Clock: w.clock(int64(w.rng.Intn(17)-8) * unit), Claims: w.claim,
+		Active: func() bool { return e.active }, PartBytes: 2000,
+	})
+	return e
+}
+
+// quarantine refuses now and then, and forgets what it is given.
+type quarantine struct{ w *world }
+
+func (q quarantine) Put(context.Context, schemas.Quarantined) error {
+	if !q.w.broker.calm && q.w.chance(4) {
+		return errors.New("quarantine: not now")
+	}
+	q.w.stats.Refused++
+	return nil
+}
+
+// step steps a machine and keeps what may not happen.
+func (w *world) step(m stages.Machine) {
+	_, err := m.Step(w.ctx)
+	switch {
+	case fence.IsIncident(err):
+		w.errs = append(w.errs, err)
+	case errors.Is(err, fence.ErrFenced):
+		w.stats.Fenced++
+	}
+}
+
+// reduce lets a worker work on a partition.
+func (w *world) reduce(k *worker, p int) {
+	if k.red[p] == nil {
+		k.red[p] = stages.NewReduce(stages.ReduceConfig{
+			Partition: schemas.Partition(p), Log: w.broker, Quarantine: quarantine{w},
+			Clock: w.clock(k.skew), Claims: w.claim,
+		})
+	}
+	w.step(k.red[p])
+}
+
+// genesis makes the deployment: every fenced subject gets its first message
+// before the control entry that opens it.
+func (w *world) genesis(rules schemas.RuleSource) {
+	subjects := []string{schemas.Telemetry.Alerts()}
+	for p := range partitions {
+		subjects = append(subjects, schemas.Partition(p).Partials())
+	}
+	for _, s := range subjects {
+		w.broker.put(fence.Message{Subject: s, Header: fence.Header{schemas.HeaderType: schemas.TypeGenesis}}, 0)
+	}
+	d := deployment
+	w.control(schemas.ControlEntry{Deployment: &d})
+	w.apply(rules, 0, 1)
+}
+
+func (w *world) control(e schemas.ControlEntry) {
+	data, err := schemas.Encode(e)
+	if err != nil {
+		panic(err)
+	}
+	w.broker.put(fence.Message{Subject: schemas.SubjectControl, Header: fence.Header{schemas.HeaderType: schemas.TypeControl}, Data: data}, -1)
+}
+
+func (w *world) apply(rules schemas.RuleSource, open ...schemas.Partition) {
+	w.control(schemas.ControlEntry{Rules: &rules, Open: open})
+	w.sources = append(w.sources, rules)
+}
+
+// disturb makes the faults of one moment.
+func (w *world) disturb() {
+	b := w.broker
+	if w.chance(45) { // another rule set, often an earlier one
+		rules := someRules(w.rng)
+		if n := len(w.sources); n > 1 && w.chance(2) {
+			rules = w.sources[n-2]
+		}
+		w.apply(rules)
+		w.stats.Reloads++
+	}
+	if !w.opened && b.now > start+80*unit && w.chance(60) {
+		w.opened = true
+		w.apply(w.sources[len(w.sources)-1], partitions-1)
+	}
+	if w.chance(50) { // another leader, with another clock
+		names := []string{schemas.StreamControl}
+		for p := range partitions {
+			names = append(names, schemas.Partition(p).Stream())
+		}
+		s, skew := b.stream(names[w.rng.Intn(len(names))]), int64(w.rng.Intn(41)-20)*unit
+		if skew < s.skew {
+			w.stats.Backward++
+		}
+		s.skew = skew
+	}
+	if w.chance(150) {
+		w.stall[w.rng.Intn(partitions)] = b.now + int64(20+w.rng.Intn(120))*unit
+	}
+	if w.chance(700) {
+		w.outage = b.now + int64(60+w.rng.Intn(160))*unit
+		w.stats.Outages++
+	}
+}
+
+// work lets the workers and evaluators do something, or crash, or sleep.
+func (w *world) work() {
+	b := w.broker
+	for i := 0; i < len(w.workers); i++ {
+		k := w.workers[i]
+		if k.until > 0 && b.now > k.until {
+			w.workers = append(w.workers[:i], w.workers[i+1:]...)
+			i--
+			continue
+		}
+		if k.until == 0 && w.chance(40) {
+			w.stats.Crashes++
+			if w.chance(2) { // it only looks dead, and lives on beside its successor
+				w.stats.Zombies++
+				k.until = b.now + int64(1+w.rng.Intn(80))*unit
+				w.workers = append(w.workers, w.newWorker(k.slot))
+			} else {
+				k = w.newWorker(k.slot)
+				w.workers[i] = k
+			}
+		}
+		if b.now < k.pause {
+			continue
+		}
+		if w.chance(80) {
+			k.pause = b.now + int64(w.rng.Intn(60))*unit
+		}
+		for n := w.rng.Intn(5); n >= 0; n-- {
+			p := (k.slot + w.rng.Intn(2)*w.rng.Intn(partitions)) % partitions // its own, or somebody else's
+			if b.now >= w.stall[p] {
+				w.reduce(k, p)
+			}
+		}
+	}
+	for i, e := range w.evals {
+		if w.chance(60) {
+			w.stats.EvaluatorCrashes++
+			w.evals[i] = w.newEvaluator()
+			if w.chance(3) {
+				w.evals[i].pause = b.now + int64(w.rng.Intn(140))*unit
+			}
+			continue
+		}
+		if w.chance(80) {
+			e.pause = b.now + int64(w.rng.Intn(60))*unit
+		}
+		if w.chance(30) {
+			e.active = !e.active
+		}
+		if b.now >= e.pause {
+			for n := w.rng.Intn(6); n >= 0; n-- {
+				w.step(e.machine)
+			}
+		}
+	}
+}
+
+// drain lets everything arrive and be decided, without faults.
+func (w *world) drain(until func() bool) bool {
+	w.broker.calm = true
+	w.broker.deliver()
+	k, e := w.newWorker(0), w.newEvaluator()
+	for range 400 {
+		w.broker.now += unit
+		for _, l := range w.lanes {
+			l.step(w)
+		}
+		for p := range partitions {
+			for range 12 {
+				w.reduce(k, p)
+			}
+		}
+		for range 12 {
+			w.step(e.machine)
+		}
+		if len(w.errs) > 0 {
+			return false
+		}
+		if until() {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,91 @@
+package stages
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/dermai/millrace/fence"
+	"github.com/dermai/millrace/rules/engine"
+	"github.com/dermai/millrace/schemas"
+)
+
+// Control follows the control log and folds it into a schedule. Every machine
+// has its own, since each may have read the log up to another entry.
+type Control struct {
+	log      fence.Log
+	clock    Clock
+	schedule *engine.Schedule
+	next     uint64 // sequence to read
+	last     uint64 // sequence of the last entry read
+	ticked   time.Time
+}
+
+// NewControl starts at the beginning of the control log: its genesis, or the
+// snapshot that took the place of what was purged.
+func NewControl(log fence.Log, clock Clock) *Control {
+	return &Control{log: log, clock: clock, schedule: engine.NewSchedule(), next: 1}
+}
+
+// Schedule is the control log as far as it has been read.
+func (c *Control) Schedule() *engine.Schedule { return c.schedule }
+
+// Read folds all entries that are there. It reports whether there were any.
+func (c *Control) Read(ctx context.Context) (bool, error) {
+	for read := false; ; read = true {
+		entries, err := c.log.Read(ctx, schemas.StreamControl, c.next, 256)
+		if err != nil {
+			return read, fmt.Errorf("read the control log: %w", err)
+		}
+		if len(entries) == 0 {
+			return read, nil
+		}
+		for _, e := range entries {
+			var entry schemas.ControlEntry
+			if err := schemas.DecodeInto(e.Data, &entry); err != nil {
+				return read, fence.Incident(schemas.StreamControl, "entry %d: %v", e.Seq, err)
+			}
+			if err := c.schedule.Apply(e.Seq, e.Time, &entry); err != nil {
+				return read, fence.Incident(schemas.StreamControl, "entry %d: %v", e.Seq, err)
+			}
+			c.next, c.last = e.Seq+1, e.Seq
+		}
+	}
+}
+
+// tickPause is the least time between two control ticks of one machine.
+const tickPause = 500 * time.Millisecond
+
+// Tick appends an empty entry, whose timestamp settles what comes before it.
+// That somebody else was faster is as good.
+func (c *Control) Tick(ctx context.Context) error {
+	if now := c.clock(); now.Sub(c.ticked) >= tickPause {
+		c.ticked = now
+		_, err := ProposeControl(ctx, c.log, c.last, schemas.ControlEntry{})
+		if refused := (*fence.RefusedError)(nil); errors.As(err, &refused) {
+			return nil
+		}
+		return err
+	}
+	return nil
+}
+
+// ProposeControl appends an entry to the control log if its last entry has
+// sequence last, and gives the new one's.
+func ProposeControl(ctx context.Context, log fence.Log, last uint64, entry schemas.ControlEntry) (uint64, error) {
+	data, err := schemas.Encode(entry)
+	if err != nil {
+		return 0, fmt.Errorf("encode a control entry: %w", err)
+	}
+	m := fence.Message{
+		Subject: schemas.SubjectControl,
+		Header:  fence.Header{schemas.HeaderType: schemas.TypeControl},
+		Data:    data,
+	}
+	seq, err := log.Append(ctx, m, last)
+	if err != nil {
+		return 0, fmt.Errorf("append to the control log: %w", err)
+	}
+	return seq, nil
+}

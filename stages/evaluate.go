@@ -1,0 +1,324 @@
+package stages
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/dermai/millrace/fence"
+	"github.com/dermai/millrace/rules/engine"
+	"github.com/dermai/millrace/schemas"
+)
+
+const (
+	readPartials = 64      // partials asked for at once
+	stepTicks    = 200     // ticks decided in one step
+	queueLimit   = 16      // messages decided ahead of the log
+	quietTime    = 10e9    // ns of ticks after which a decision without changes is written
+	checkTime    = 60e9    // ns of ticks between checkpoints
+	partBytes    = 512_000 // of packed state in one checkpoint part
+)
+
+// EvaluateConfig is what an evaluator needs.
+type EvaluateConfig struct {
+	Class   schemas.Class
+	Log     fence.Log
+	Trimmer fence.Trimmer // nil: PARTIALS is never trimmed
+	Ticker  Ticker
+	Clock   Clock
+	Claims  func() string // see fence.NewWriter
+	// Active says whether this evaluator shall decide. While it is false it
+	// follows what another one decides, and is ready to go on. nil: always.
+	Active func() bool
+	// PartBytes bounds one message; see engine.Decider. 0: its default.
+	PartBytes int
+	Metrics   *Metrics // nil: not counted
+}
+
+// Evaluate merges the partials of a class into windows, decides tick after tick
+// and appends every change of state to alerts.<class>.
+//
+// It decides a tick again that is logged already, after a restart or while it
+// follows, and compares: a difference is an incident. So a restart needs no
+// other state than a checkpoint, and a standby proves the active one right.
+type Evaluate struct {
+	cfg     EvaluateConfig
+	control *Control
+	writer  *fence.Writer
+	metrics *Metrics
+	asking  asking
+
+	decider *engine.Decider // nil: to be restored
+	chains  map[schemas.Partition]chain
+	heads   map[schemas.Partition]uint64 // last sequence read of each partials.<p>
+	next    uint64                       // sequence of PARTIALS to read
+
+	logged  logged
+	claimed bool
+	queue   []output
+	written int64 // last tick that the log says is decided
+	check   checkpoints
+}
+
+// chain is how far the partials of a partition have been read.
+type chain struct {
+	To      schemas.Position `json:"to"`
+	Arrival int64            `json:"arrival"`
+}
+
+// output is a message that waits to be appended.
+type output struct {
+	kind   string
+	data   []byte
+	tick   int64  // decided to its end when this is stored; 0: not yet
+	first  bool   // first part of a checkpoint
+	last   bool   // last part of a checkpoint
+	needed uint64 // last: sequence of PARTIALS that the checkpoint reads on from
+}
+
+// NewEvaluate prepares an evaluator.
+func NewEvaluate(cfg EvaluateConfig) *Evaluate {
+	if cfg.Active == nil {
+		cfg.Active = func() bool { return true }
+	}
+	return &Evaluate{
+		cfg:     cfg,
+		control: NewControl(cfg.Log, cfg.Clock),
+		writer:  fence.NewWriter(cfg.Log, cfg.Class.Alerts(), cfg.Claims),
+		metrics: cfg.Metrics.orNone(),
+	}
+}
+
+// Step implements Machine.
+func (m *Evaluate) Step(ctx context.Context) (bool, error) {
+	if m.writer.Unsettled() {
+		return m.settled(ctx, m.writer.Settle(ctx))
+	}
+	if _, err := m.control.Read(ctx); err != nil {
+		return false, err
+	}
+	if m.decider == nil {
+		return m.restore(ctx)
+	}
+	if len(m.queue) > 0 {
+		return m.append(ctx)
+	}
+	busy, err := m.absorb(ctx)
+	if err != nil {
+		return false, err
+	}
+	if !m.claimed {
+		more, err := m.follow(ctx)
+		if err != nil {
+			return false, err
+		}
+		busy = busy || more
+	}
+	decided, err := m.decide()
+	if err != nil {
+		return false, err
+	}
+	busy = busy || decided || len(m.queue) > 0
+	if busy || !m.cfg.Active() {
+		return busy, nil
+	}
+	if !m.claimed {
+		return m.claim(ctx)
+	}
+	return false, m.ask(ctx)
+}
+
+// absorb reads what the reducers have committed.
+func (m *Evaluate) absorb(ctx context.Context) (bool, error) {
+	entries, err := m.cfg.Log.Read(ctx, schemas.StreamPartials, m.next, readPartials)
+	if err != nil {
+		return false, fmt.Errorf("read partials: %w", err)
+	}
+	for _, e := range entries {
+		if err := m.absorbEntry(e); err != nil {
+			return false, err
+		}
+		m.next = e.Seq + 1
+	}
+	return len(entries) > 0, nil
+}
+
+func (m *Evaluate) absorbEntry(e fence.Entry) error {
+	if e.Header[schemas.HeaderType] == schemas.TypeGenesis {
+		return nil
+	}
+	var part schemas.Partial
+	if err := schemas.DecodeInto(e.Data, &part); err != nil {
+		return fence.Incident(schemas.StreamPartials, "message %d: %v", e.Seq, err)
+	}
+	if part.Partition.Class() != m.cfg.Class {
+		return nil
+	}
+	last, known := m.chains[part.Partition]
+	if known && (part.From != last.To || part.ArrivalFrom != last.Arrival) {
+		return fence.Incident(part.Partition.Partials(), "message %d covers from %v, but the one before it ends at %v: "+
+			"the chain is broken", e.Seq, part.From, last.To)
+	}
+	if part.ArrivalTo < part.ArrivalFrom {
+		return fence.Incident(part.Partition.Partials(), "message %d: arrival falls from %d to %d", e.Seq, part.ArrivalFrom, part.ArrivalTo)
+	}
+	m.chains[part.Partition] = chain{part.To, part.ArrivalTo}
+	m.heads[part.Partition] = e.Seq
+	m.asking.arrived(part.Partition, part.ArrivalTo)
+	if err := m.decider.Add(part.Rows); err != nil {
+		return fence.Incident(part.Partition.Partials(), "message %d: %v", e.Seq, err)
+	}
+	return nil
+}
+
+// settledTick is the last tick that may be decided: every partition that is open
+// at it has passed it by more than the lateness, and the control log too.
+func (m *Evaluate) settledTick() int64 {
+	s := m.control.Schedule()
+	t := s.Timing()
+	upper := s.Limit() - 1
+	for _, p := range s.Partitions(m.cfg.Class) {
+		opened, _ := s.Opened(p)
+		passed := int64(math.MinInt64)
+		if c, ok := m.chains[p]; ok {
+			passed = t.Decidable(c.Arrival)
+		}
+		upper = min(upper, max(passed, opened-1))
+	}
+	return upper
+}
+
+// decide decides the ticks that are settled: all of them while it is active,
+// those that are logged while it follows.
+func (m *Evaluate) decide() (bool, error) {
+	upper := m.settledTick()
+	if !m.claimed {
+		upper = min(upper, m.logged.tick)
+	}
+	start := m.decider.Tick()
+	for n := 0; m.decider.Tick() < upper && len(m.queue) < queueLimit && n < stepTicks; n++ {
+		due, waits := m.decider.Waits()
+		if !waits || due > upper {
+			m.decider.SkipTo(upper)
+			break
+		}
+		if due > m.decider.Tick()+1 {
+			m.decider.SkipTo(due - 1)
+		}
+		if err := m.emit(m.decider.Decide()); err != nil {
+			return false, err
+		}
+	}
+	if m.claimed && len(m.queue) == 0 {
+		if err := m.emitQuiet(); err != nil {
+			return false, err
+		}
+	}
+	m.metrics.decided.WithLabelValues(string(m.cfg.Class)).Set(m.seconds(m.decider.Tick()))
+	return m.decider.Tick() > start, nil
+}
+
+// emit queues the decisions of one tick, but for what is logged already.
+func (m *Evaluate) emit(parts []schemas.Decision) error {
+	for _, d := range parts {
+		covered, err := m.logged.covers(&d)
+		if err != nil {
+			return err
+		}
+		if covered || (len(d.Transitions)+len(d.Admitted)+len(d.Released) == 0) {
+			continue
+		}
+		if err := m.enqueue(d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// emitQuiet queues what has no change but must be written: how far ticks are
+// decided, now and then, and a checkpoint.
+func (m *Evaluate) emitQuiet() error {
+	tick := m.decider.Tick()
+	length := int64(m.control.Schedule().Timing().Tick)
+	if tick > m.check.tick && (tick-m.check.tick)*length >= checkTime {
+		return m.enqueueCheckpoint()
+	}
+	if tick > m.written && (tick-m.written)*length >= quietTime {
+		return m.enqueue(schemas.Decision{Class: m.cfg.Class, Tick: tick, Done: true})
+	}
+	return nil
+}
+
+func (m *Evaluate) enqueue(d schemas.Decision) error {
+	data, err := schemas.Encode(d)
+	if err != nil {
+		return fence.Incident(m.cfg.Class.Alerts(), "encode a decision: %v", err)
+	}
+	o := output{kind: schemas.TypeDecision, data: data}
+	if d.Done {
+		o.tick = d.Tick
+	}
+	m.queue = append(m.queue, o)
+	return nil
+}
+
+// append sends the first message of the queue.
+func (m *Evaluate) append(ctx context.Context) (bool, error) {
+	o := m.queue[0]
+	h := fence.Header{schemas.HeaderType: o.kind, schemas.HeaderCheckpoint: m.check.header()}
+	return m.settled(ctx, m.writer.Append(ctx, h, o.data))
+}
+
+// settled judges the outcome of an append or of settling one.
+func (m *Evaluate) settled(ctx context.Context, err error) (bool, error) {
+	if err == nil {
+		o := m.queue[0]
+		m.queue = m.queue[1:]
+		m.stored(ctx, o)
+		return true, nil
+	}
+	if errors.Is(err, fence.ErrUnknown) || errors.Is(err, fence.ErrFull) {
+		return false, err
+	}
+	// Fenced. What was decided ahead of the log is forgotten; a follower that
+	// only tried to claim is not ahead and keeps its state.
+	if m.claimed {
+		m.decider = nil
+	}
+	m.claimed, m.queue = false, nil
+	return false, fence.Missing(err, m.cfg.Class.Alerts())
+}
+
+func (m *Evaluate) stored(ctx context.Context, o output) {
+	if o.kind == schemas.TypeClaim {
+		m.claimed = true
+		return
+	}
+	m.written = max(m.written, o.tick)
+	switch {
+	case o.kind == schemas.TypeCheckpoint:
+		m.check.stored(o, m.writer.Seq(), m.decider.Tick())
+	case m.check.trim > 0 && m.cfg.Trimmer != nil:
+		m.trim(ctx)
+	}
+}
+
+// claim takes the subject over, once everything that is logged has been decided
+// again.
+func (m *Evaluate) claim(ctx context.Context) (bool, error) {
+	head, err := m.writer.Load(ctx)
+	if err != nil {
+		return false, fence.Missing(err, m.cfg.Class.Alerts())
+	}
+	if head.Seq >= m.logged.next || m.logged.tick > m.decider.Tick() {
+		return true, nil
+	}
+	m.queue = []output{{kind: schemas.TypeClaim}}
+	return m.append(ctx)
+}
+
+func (m *Evaluate) seconds(tick int64) float64 {
+	return (time.Duration(tick) * m.control.Schedule().Timing().Tick).Seconds()
+}

@@ -1,0 +1,77 @@
+package stages
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/dermai/millrace/fence"
+	"github.com/dermai/millrace/schemas"
+)
+
+// frame is a stored message on its way through a reducer.
+type frame struct {
+	entry   fence.Entry
+	id      string
+	subject schemas.Subject
+	lines   [][]byte
+	index   int   // next line
+	bad     error // the message as a whole cannot be read
+}
+
+// open decodes a stored message, of which the first consumed lines are done.
+func open(e fence.Entry, consumed int) frame {
+	f := frame{entry: e, id: schemas.FrameID(e.Time, e.Subject, e.Data), index: consumed}
+	var body []byte
+	f.subject, f.bad = schemas.ParseSubject(e.Subject)
+	if f.bad == nil {
+		body, f.bad = schemas.Unpack(nil, e.Data, schemas.FrameDecoded)
+	}
+	if f.bad != nil {
+		f.lines = [][]byte{e.Data}
+		return f
+	}
+	for _, line := range schemas.Lines(body) {
+		f.lines = append(f.lines, line)
+	}
+	return f
+}
+
+func (f *frame) done() bool { return f.index >= len(f.lines) }
+func (f *frame) advance()   { f.index++ }
+
+// event decodes the next line, whose index it gives. The error is the author's:
+// the line is for the quarantine, and the event is nil.
+func (f *frame) event(p schemas.Partition, arrival int64) (int, *schemas.Event, error) {
+	if f.bad != nil {
+		return f.index, nil, f.bad
+	}
+	e, err := schemas.Decode(f.lines[f.index], schemas.Origin{
+		Kind: f.subject.Kind, Service: f.subject.Service,
+		Arrival: arrival, Stream: p.Stream(), Seq: f.entry.Seq, Index: f.index,
+	})
+	if err != nil {
+		return f.index, nil, err
+	}
+	return f.index, &e, nil
+}
+
+// quarantined describes the line at index, or the whole message where that is
+// what cannot be read.
+func (f *frame) quarantined(stream string, index int, reason error) schemas.Quarantined {
+	data := f.lines[index]
+	if f.bad != nil {
+		index = -1
+	}
+	return schemas.Quarantined{
+		ID:     fmt.Sprintf("%s/%d/%d", stream, f.entry.Seq, index),
+		Stage:  "reduce",
+		Reason: reason.Error(),
+		Stream: stream,
+		Seq:    f.entry.Seq,
+		Index:  index,
+		Data:   data[:min(len(data), schemas.QuarantineBytes)],
+		Size:   len(data),
+	}
+}
+
+func stamp(ns int64) string { return time.Unix(0, ns).UTC().Format(time.RFC3339Nano) }

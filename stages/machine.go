@@ -1,0 +1,77 @@
+package stages
+
+import (
+	"context"
+	"time"
+
+	"github.com/dermai/millrace/fence"
+	"github.com/dermai/millrace/schemas"
+	"github.com/rs/zerolog"
+)
+
+// Machine is a stage that is stepped. Step does one bounded piece of work and
+// is never called twice at once. busy says that there may be more to do right
+// away; otherwise the next step is worth taking when something arrived, or
+// after a moment. An incident (fence.IsIncident) ends the machine; after any
+// other the machine is as it was, or will load again, and may be stepped on.
+type Machine interface {
+	Step(ctx context.Context) (busy bool, err error)
+}
+
+// Clock tells the time. It decides when to ask for ticks and when to try again,
+// never what is decided.
+type Clock func() time.Time
+
+// Quarantine takes what cannot be processed. A nil error means that it is
+// stored; putting the same ID twice stores it once.
+type Quarantine interface {
+	Put(ctx context.Context, q schemas.Quarantined) error
+}
+
+// Ticker publishes a tick frame into a partition: a message without events,
+// whose timestamp by the broker moves the partition's time. Publishing twice
+// does no harm, and losing one neither: who still waits asks again.
+type Ticker interface {
+	Tick(ctx context.Context, p schemas.Partition) error
+}
+
+// idle is how long Drive lets a machine rest when nothing wakes it, and the
+// least it waits after an error.
+const idle = 100 * time.Millisecond
+
+// Drive steps a machine until ctx ends (nil) or the machine meets an incident
+// (the error). wake, which may be nil, says that something arrived.
+func Drive(ctx context.Context, m Machine, wake <-chan struct{}, log zerolog.Logger) error {
+	rest := time.NewTimer(idle)
+	defer rest.Stop()
+	pause := idle
+	for ctx.Err() == nil {
+		busy, err := m.Step(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case fence.IsIncident(err):
+			return err
+		case err != nil:
+			log.Warn().Err(err).Dur("pause", pause).Msg("step")
+			rest.Reset(pause)
+			pause = min(2*pause, 2*time.Second)
+			select {
+			case <-ctx.Done():
+			case <-rest.C:
+			}
+			continue
+		case busy:
+			pause = idle
+			continue
+		}
+		pause = idle
+		rest.Reset(idle)
+		select {
+		case <-ctx.Done():
+		case <-wake:
+		case <-rest.C:
+		}
+	}
+	return nil
+}

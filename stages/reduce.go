@@ -1,0 +1,247 @@
+package stages
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/dermai/millrace/fence"
+	"github.com/dermai/millrace/rules/engine"
+	"github.com/dermai/millrace/schemas"
+)
+
+// When a reducer commits: when its partition's time enters another second (on
+// the deployment's tick), and before a commit outgrows a message.
+const (
+	commitBytes  = 256 << 10
+	commitEvents = 50_000
+	readFrames   = 64   // frames asked for at once
+	stepEvents   = 5000 // events folded in one step
+)
+
+// ReduceConfig is what a reducer needs.
+type ReduceConfig struct {
+	Partition  schemas.Partition
+	Log        fence.Log
+	Quarantine Quarantine
+	Clock      Clock
+	Claims     func() string // see fence.NewWriter
+	Metrics    *Metrics      // nil: not counted
+}
+
+// Reduce folds the frames of one partition and commits what they add to every
+// window, exactly once, to partials.<p>.
+type Reduce struct {
+	cfg     ReduceConfig
+	stream  string
+	control *Control
+	writer  *fence.Writer
+	metrics *Metrics
+
+	reducer *engine.Reducer // nil: to be loaded
+	created int64           // of the stream that is read
+	from    schemas.Position
+	aFrom   int64
+	lost    uint64 // messages that expired unread, to be told in the next commit
+	events  int64  // since the last commit
+
+	read  []fence.Entry // read ahead
+	frame frame         // the one being folded
+}
+
+// NewReduce prepares a reducer. It claims its subject at the first Step.
+func NewReduce(cfg ReduceConfig) *Reduce {
+	return &Reduce{
+		cfg:     cfg,
+		stream:  cfg.Partition.Stream(),
+		control: NewControl(cfg.Log, cfg.Clock),
+		writer:  fence.NewWriter(cfg.Log, cfg.Partition.Partials(), cfg.Claims),
+		metrics: cfg.Metrics.orNone(),
+	}
+}
+
+// Step implements Machine.
+func (m *Reduce) Step(ctx context.Context) (bool, error) {
+	if m.writer.Unsettled() {
+		return m.settled(m.writer.Settle(ctx))
+	}
+	if _, err := m.control.Read(ctx); err != nil {
+		return false, err
+	}
+	if m.reducer == nil {
+		return m.load(ctx)
+	}
+	busy, err := m.fold(ctx)
+	if err != nil {
+		return false, err
+	}
+	if !m.due() {
+		return busy, nil
+	}
+	return m.commit(ctx, schemas.TypePartial)
+}
+
+// load reads the head of the subject, looks whether the stream is still the one
+// that the head was read from, and claims the subject.
+func (m *Reduce) load(ctx context.Context) (bool, error) {
+	p := m.cfg.Partition
+	if _, open := m.control.Schedule().Opened(p); !open {
+		return false, nil
+	}
+	info, err := m.cfg.Log.Info(ctx, m.stream)
+	if err != nil {
+		return false, fmt.Errorf("load partition %s: %w", p, err)
+	}
+	head, err := m.writer.Load(ctx)
+	if err != nil {
+		return false, fence.Missing(err, p.Partials())
+	}
+	at := schemas.Partial{Created: info.Created, ArrivalTo: m.control.Schedule().Floor(p)}
+	if head.Header[schemas.HeaderType] != schemas.TypeGenesis {
+		at = schemas.Partial{}
+		if err := schemas.DecodeInto(head.Data, &at); err != nil {
+			return false, fence.Incident(p.Partials(), "message %d: %v", head.Seq, err)
+		}
+	}
+	if err := m.guard(&at, info); err != nil {
+		return false, err
+	}
+	m.frame = frame{id: at.ToID}
+	if at.To.Seq >= max(info.First, 1) {
+		if err := m.reopen(ctx, &at); err != nil {
+			return false, err
+		}
+	}
+	m.created, m.from, m.aFrom, m.events, m.read = info.Created, at.To, at.ArrivalTo, 0, nil
+	m.reducer = engine.NewReducer(m.control.Schedule(), p)
+	m.reducer.Resume(at.To, at.ArrivalTo)
+	return m.commit(ctx, schemas.TypeClaim)
+}
+
+// guard compares the position with the extent of the stream: a sequence alone
+// is no stable identity, and what expired unread is counted.
+func (m *Reduce) guard(at *schemas.Partial, info fence.Info) error {
+	switch next := at.To.Seq + 1; {
+	case at.Created != info.Created:
+		return fence.Incident(m.stream, "created %s, but the position is of a stream created %s: "+
+			"the stream was deleted and made again", stamp(info.Created), stamp(at.Created))
+	case at.To.Seq > info.Last:
+		return fence.Incident(m.stream, "read up to sequence %d, but the last is %d: the stream lost its tail", at.To.Seq, info.Last)
+	case info.First > next:
+		m.lost = info.First - next
+	}
+	if at.Midway && info.First > at.To.Seq {
+		m.lost++
+	}
+	m.metrics.lost.WithLabelValues(m.cfg.Partition.String()).Add(float64(m.lost))
+	return nil
+}
+
+// reopen reads the frame of the position again, makes sure that it is the one
+// that was read, and goes on inside it.
+func (m *Reduce) reopen(ctx context.Context, at *schemas.Partial) error {
+	found, err := m.cfg.Log.Read(ctx, m.stream, at.To.Seq, 1)
+	if err != nil {
+		return fmt.Errorf("load partition %s: %w", m.cfg.Partition, err)
+	}
+	if len(found) == 0 || found[0].Seq != at.To.Seq {
+		return fmt.Errorf("load partition %s: sequence %d is kept but was not delivered", m.cfg.Partition, at.To.Seq)
+	}
+	m.frame = open(found[0], at.To.Index)
+	if m.frame.id != at.ToID {
+		return fence.Incident(m.stream, "sequence %d is frame %s, but frame %s was read there: "+
+			"the stream lost its tail and used its sequences again", at.To.Seq, m.frame.id, at.ToID)
+	}
+	return nil
+}
+
+// fold reads on, up to a bounded number of events or to where a commit is due.
+func (m *Reduce) fold(ctx context.Context) (bool, error) {
+	for budget := stepEvents; budget > 0 && !m.due(); {
+		if m.frame.done() {
+			ok, err := m.next(ctx)
+			if !ok {
+				return false, err
+			}
+			budget--
+			continue
+		}
+		if err := m.foldEvent(ctx); err != nil {
+			return false, err
+		}
+		budget--
+	}
+	return true, nil
+}
+
+// next moves to the next frame; false: there is none, or the control log must
+// be read further first.
+func (m *Reduce) next(ctx context.Context) (bool, error) {
+	if len(m.read) == 0 {
+		var err error
+		m.read, err = m.cfg.Log.Read(ctx, m.stream, m.reducer.Position().Seq+1, readFrames)
+		if err != nil {
+			return false, fmt.Errorf("read partition %s: %w", m.cfg.Partition, err)
+		}
+		if len(m.read) == 0 {
+			return false, nil
+		}
+	}
+	e := m.read[0]
+	if !m.reducer.Arrive(e.Seq, e.Time) {
+		return false, m.control.Tick(ctx)
+	}
+	m.read = m.read[1:]
+	m.frame = open(e, 0)
+	return true, nil
+}
+
+// foldEvent folds the next event of the frame. One that cannot be read goes to
+// the quarantine first, and counts as read only when it is there.
+func (m *Reduce) foldEvent(ctx context.Context) error {
+	index, event, err := m.frame.event(m.cfg.Partition, m.reducer.Arrival())
+	if err != nil {
+		q := m.frame.quarantined(m.stream, index, err)
+		if err := m.cfg.Quarantine.Put(ctx, q); err != nil {
+			return fmt.Errorf("quarantine %s: %w", q.ID, err)
+		}
+		m.metrics.quarantined.WithLabelValues("reduce").Inc()
+	}
+	m.reducer.Fold(index, event)
+	m.frame.advance()
+	m.events++
+	return nil
+}
+
+// due tells whether to commit now.
+func (m *Reduce) due() bool {
+	t := m.control.Schedule().Timing()
+	return t.Sec(m.reducer.Arrival()) > t.Sec(m.aFrom) || m.reducer.Size() >= commitBytes || m.events >= commitEvents
+}
+
+func (m *Reduce) commit(ctx context.Context, kind string) (bool, error) {
+	part := m.reducer.Cut()
+	part.Partition, part.Created = m.cfg.Partition, m.created
+	part.From, part.ArrivalFrom = m.from, m.aFrom
+	part.ToID, part.Midway, part.Lost = m.frame.id, !m.frame.done(), m.lost
+	data, err := schemas.Encode(part)
+	if err != nil {
+		return false, fence.Incident(m.cfg.Partition.Partials(), "encode a partial: %v", err)
+	}
+	m.from, m.aFrom, m.events, m.lost = part.To, part.ArrivalTo, 0, 0
+	m.metrics.events.WithLabelValues(m.cfg.Partition.String()).Add(float64(part.Events))
+	return m.settled(m.writer.Append(ctx, fence.Header{schemas.HeaderType: kind}, data))
+}
+
+// settled judges the outcome of an append or of settling one.
+func (m *Reduce) settled(err error) (bool, error) {
+	if err == nil {
+		m.metrics.frontier.WithLabelValues(m.cfg.Partition.String()).Set(float64(m.aFrom) / 1e9)
+		return true, nil
+	}
+	if errors.Is(err, fence.ErrUnknown) || errors.Is(err, fence.ErrFull) {
+		return false, err
+	}
+	m.reducer, m.read = nil, nil // fenced, or refused for good: load again
+	return false, fence.Missing(err, m.cfg.Partition.Partials())
+}
