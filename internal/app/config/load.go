@@ -189,7 +189,7 @@ func (l *Loaded) invalid() []error {
 		return nil
 	}
 	var faults []error
-	for _, err := range flatten(err) {
+	for _, err := range Flatten(err) {
 		var fault *Fault
 		if errors.As(err, &fault) {
 			fault.Where = l.origins[fault.Path]
@@ -201,15 +201,15 @@ func (l *Loaded) invalid() []error {
 	return faults
 }
 
-// flatten undoes errors.Join, at every depth.
-func flatten(err error) []error {
+// Flatten undoes errors.Join, at every depth.
+func Flatten(err error) []error {
 	joined, ok := err.(interface{ Unwrap() []error })
 	if !ok {
 		return []error{err}
 	}
 	var out []error
 	for _, e := range joined.Unwrap() {
-		out = append(out, flatten(e)...)
+		out = append(out, Flatten(e)...)
 	}
 	return out
 }

@@ -1,0 +1,14 @@
+package app
+
+// millrace is the grammar of the operator's command. A command stands here when
+// it works.
+type millrace struct {
+	Rules  rulesCommand  `cmd:"" help:"Check, test and run alert rules."`
+	Config configCommand `cmd:"" help:"Check and show the configuration."`
+}
+
+// Millrace is the operator's command and, with up, everything in one process.
+// It returns the exit code.
+func Millrace(p Process) int {
+	return run(p, "millrace", "Events in, alerts out, everything kept: a stream processor on NATS JetStream.", &millrace{})
+}
