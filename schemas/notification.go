@@ -14,7 +14,7 @@ type Notification struct {
 	Reason string  `json:"reason"` // "new", "changed", "repeat", "resolved"
 	Alerts []Alert `json:"alerts"`
 	// Truncated counts alerts of the group that were left out of Alerts.
-	Truncated int `json:"truncated,omitempty"`
+	Truncated int `json:"truncated,omitzero"`
 	// Covers is the sequence of ALERTS up to which the receiver is planned.
 	Covers uint64 `json:"covers"`
 }
@@ -23,9 +23,9 @@ type Notification struct {
 type Alert struct {
 	Alert       string            `json:"alert"`
 	Rule        string            `json:"rule"`
-	Status      string            `json:"status"`         // firing, resolved
-	Starts      int64             `json:"starts"`         // Unix ns
-	Ends        int64             `json:"ends,omitempty"` // Unix ns; resolved only
+	Status      string            `json:"status"`        // firing, resolved
+	Starts      int64             `json:"starts"`        // Unix ns
+	Ends        int64             `json:"ends,omitzero"` // Unix ns; resolved only
 	N           int64             `json:"n"`
 	Value       *float64          `json:"value,omitempty"`
 	Labels      map[string]string `json:"labels,omitempty"`

@@ -18,12 +18,12 @@ type Partial struct {
 	ArrivalTo   int64 `json:"a_to"`
 	Rows        []Row `json:"rows,omitempty"` // ascending by RowKey
 	// Midway says that frame To.Seq has more events than To.Index.
-	Midway bool `json:"midway,omitempty"`
+	Midway bool `json:"midway,omitzero"`
 	// Lost counts the messages before From.Seq that expired before they were read.
-	Lost uint64 `json:"lost,omitempty"`
+	Lost uint64 `json:"lost,omitzero"`
 	// Events counts the events that were read; TooLate those that no window
 	// could hold any more when they arrived, per rule instance.
-	Events  int64            `json:"events,omitempty"`
+	Events  int64            `json:"events,omitzero"`
 	TooLate map[string]int64 `json:"too_late,omitempty"`
 	// Mismatched counts, per rule instance, conditions that were false because
 	// an attribute was missing or of another type.
@@ -33,7 +33,7 @@ type Partial struct {
 // RowKey says where a row belongs.
 type RowKey struct {
 	Instance string `json:"in"`          // rule instance, <fingerprint>@<born>
-	Group    string `json:"g,omitempty"` // "" for a rule without by; see Labels.Group
+	Group    string `json:"g,omitempty"` // "" for a rule without by; see GroupOf
 	Pane     int64  `json:"e"`           // last tick of the pane
 	Visible  int64  `json:"v"`           // first tick whose window holds the row
 }
@@ -48,7 +48,7 @@ type Row struct {
 // associative to the bit. Only what the rule's aggregate needs is filled.
 type Fold struct {
 	N        int64      `json:"n"`            // samples
-	Hits     int64      `json:"h,omitempty"`  // ratio: samples whose condition held
+	Hits     int64      `json:"h,omitzero"`   // ratio: samples whose condition held
 	Sum      *Fixed     `json:"s,omitempty"`  // sum, avg
 	Min      *float64   `json:"lo,omitempty"` // min
 	Max      *float64   `json:"hi,omitempty"` // max
@@ -85,7 +85,7 @@ const EvidenceLimit = 5
 // rule allows to leave the house.
 type Evidence struct {
 	Order
-	Rank   float64           `json:"r,omitempty"` // value of the rule's worst field; larger comes first
+	Rank   float64           `json:"r,omitzero"` // value of the rule's worst field; larger comes first
 	ID     string            `json:"id,omitempty"`
 	Trace  string            `json:"trace,omitempty"`
 	Fields map[string]string `json:"f,omitempty"`

@@ -26,7 +26,7 @@ type Transition struct {
 	Since    int64  `json:"since"` // tick at which the To state began (for pending→firing: this tick)
 	// Active is the tick at which the alert left inactive, 0 when it returns there
 	// from pending.
-	Active int64  `json:"active,omitempty"`
+	Active int64  `json:"active,omitzero"`
 	Why    string `json:"why,omitempty"` // "rule gone", "no data", "" for the condition
 	N      int64  `json:"n"`
 	// Value is nil where the window is empty and the aggregate has none.

@@ -1,0 +1,131 @@
+package schemas
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/go-json-experiment/json"
+	jsonv1 "github.com/go-json-experiment/json/v1"
+	"github.com/klauspost/compress/zstd"
+)
+
+const (
+	packMin     = 1 << 10  // bytes below which nothing is compressed: small frames stay readable
+	packWindow  = 1 << 20  // what the compressor looks back, and its memory
+	unpackMax   = 8 << 20  // the largest window that is accepted
+	stageBytes  = 64 << 20 // bytes of a stage message unpacked
+	unpackFirst = 64 << 10 // first guess of an unknown size
+)
+
+var zstdMagic = []byte{0x28, 0xb5, 0x2f, 0xfd}
+
+// encoders and decoders keep memory between calls; they hold no state. Their
+// options are constants, so that making one cannot go wrong.
+var (
+	encoders = sync.Pool{New: func() any {
+		enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest),
+			zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(packWindow), zstd.WithLowerEncoderMem(true))
+		if err != nil {
+			panic("schemas: " + err.Error())
+		}
+		return enc
+	}}
+	decoders = sync.Pool{New: func() any {
+		dec, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
+			zstd.WithDecoderMaxWindow(unpackMax), zstd.WithDecodeAllCapLimit(true))
+		if err != nil {
+			panic("schemas: " + err.Error())
+		}
+		return dec
+	}}
+)
+
+// Pack appends data to dst: as one zstd frame with its size and checksum if that
+// saves a tenth or more of a kilobyte or more, otherwise as it is.
+func Pack(dst, data []byte) []byte {
+	if len(data) < packMin {
+		return append(dst, data...)
+	}
+	enc := encoders.Get().(*zstd.Encoder)
+	defer encoders.Put(enc)
+	n := len(dst)
+	packed := enc.EncodeAll(data, dst)
+	if len(packed)-n > len(data)-len(data)/10 {
+		return append(packed[:n], data...)
+	}
+	return packed
+}
+
+// Unpack undoes Pack. Plain data comes back as it is, the same memory; packed
+// data is decoded into dst's memory from its beginning, or into new memory if
+// that is too small. It refuses a result above limit bytes without making room
+// for it, and windows above 8 MiB.
+func Unpack(dst, data []byte, limit int) ([]byte, error) {
+	if !bytes.HasPrefix(data, zstdMagic) {
+		if len(data) > limit {
+			return nil, tooLarge(limit)
+		}
+		return data, nil
+	}
+	var h zstd.Header
+	if err := h.Decode(data); err != nil {
+		return nil, fmt.Errorf("unpack: %w", err)
+	}
+	size := unpackFirst
+	if h.HasFCS {
+		if h.FrameContentSize > uint64(limit) {
+			return nil, tooLarge(limit)
+		}
+		size = int(h.FrameContentSize)
+	}
+	dec := decoders.Get().(*zstd.Decoder)
+	defer decoders.Put(dec)
+	for {
+		size = min(size, limit)
+		if cap(dst) < size {
+			dst = make([]byte, 0, size)
+		}
+		out, err := dec.DecodeAll(data, dst[:0:min(cap(dst), limit)])
+		switch {
+		case err == nil:
+			return out, nil
+		case !errors.Is(err, zstd.ErrDecoderSizeExceeded):
+			return nil, fmt.Errorf("unpack: %w", err)
+		case cap(dst) >= limit:
+			return nil, tooLarge(limit)
+		}
+		size = max(2*cap(dst), unpackFirst)
+	}
+}
+
+func tooLarge(limit int) error {
+	return fmt.Errorf("unpack: more than %d bytes", limit)
+}
+
+// Encode writes a stage message (Partial, Decision, ControlEntry, Notification,
+// ...): the same value gives the same bytes.
+func Encode(v any) ([]byte, error) {
+	b, err := json.Marshal(v, json.Deterministic(true), jsonv1.FormatDurationAsNano(true))
+	if err != nil {
+		return nil, fmt.Errorf("encode %T: %w", v, err)
+	}
+	if len(b) > stageBytes {
+		return nil, fmt.Errorf("encode %T: %d bytes, at most %d", v, len(b), stageBytes)
+	}
+	return Pack(nil, b), nil
+}
+
+// DecodeInto reads what Encode wrote. Members that v does not have are passed
+// over: they are of a later version.
+func DecodeInto(data []byte, v any) error {
+	b, err := Unpack(nil, data, stageBytes)
+	if err != nil {
+		return fmt.Errorf("decode %T: %w", v, err)
+	}
+	if err := json.Unmarshal(b, v, jsonv1.FormatDurationAsNano(true)); err != nil {
+		return fmt.Errorf("decode %T: %w", v, err)
+	}
+	return nil
+}

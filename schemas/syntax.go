@@ -1,0 +1,84 @@
+package schemas
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"strconv"
+	"strings"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// syntaxFault says why a line is not JSON. It reads the line again, since the
+// quick check only says no, and it shows names of members but never a byte of a
+// value.
+func syntaxFault(line []byte) *DecodeError {
+	if len(bytes.TrimSpace(line)) == 0 {
+		return &DecodeError{Reason: "empty", Mend: "send one JSON object"}
+	}
+	dec := jsontext.NewDecoder(bytes.NewReader(line))
+	err := dec.SkipValue()
+	if err == nil {
+		return &DecodeError{Reason: "more text after the object, at byte " + strconv.FormatInt(dec.InputOffset(), 10), Mend: "send one object a line"}
+	}
+	fault := &DecodeError{}
+	var syntax *jsontext.SyntacticError
+	if errors.As(err, &syntax) {
+		fault.Field = fieldOf(syntax.JSONPointer)
+		fault.Reason = "not valid JSON at byte " + strconv.FormatInt(syntax.ByteOffset, 10)
+		fault.Mend = mend(line[min(int(syntax.ByteOffset), len(line)):])
+	}
+	switch {
+	case errors.Is(err, jsontext.ErrDuplicateName):
+		fault.Reason, fault.Mend = "given twice", "send each name once"
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		fault.Reason, fault.Mend = "the text ends inside the object", "send the whole object on one line"
+	case strings.Contains(err.Error(), "UTF-8"):
+		fault.Reason, fault.Mend = "not valid UTF-8", "send UTF-8"
+	case strings.Contains(err.Error(), "depth"):
+		return tooDeep()
+	}
+	return fault
+}
+
+// mend guesses from the text at a fault what its writer meant.
+func mend(rest []byte) string {
+	for _, m := range []struct{ prefix, mend string }{
+		{"NaN", "JSON has no NaN: send null or leave it out"},
+		{"Infinity", "JSON has no Infinity: send null or leave it out"},
+		{"-Infinity", "JSON has no Infinity: send null or leave it out"},
+		{"None", "write null"},
+		{"True", "write true"},
+		{"False", "write false"},
+		{"undefined", "write null"},
+		{"'", "quote with \""},
+		{"\xef\xbb\xbf", "send it without a byte order mark"},
+		{"}", "a comma too many?"},
+		{"]", "a comma too many?"},
+		{"\n", "write a line break inside a string as \\n"},
+		{"\t", "write a tab inside a string as \\t"},
+	} {
+		if bytes.HasPrefix(rest, []byte(m.prefix)) {
+			return m.mend
+		}
+	}
+	return ""
+}
+
+// fieldOf writes a JSON pointer as paths are written in rules.
+func fieldOf(p jsontext.Pointer) string {
+	var steps []string
+	for step := range p.Tokens() {
+		steps = append(steps, step)
+	}
+	fault := &DecodeError{}
+	for i := len(steps) - 1; i >= 0; i-- {
+		if n, err := strconv.Atoi(steps[i]); err == nil && n >= 0 {
+			fault.item(n)
+		} else {
+			fault.in(steps[i])
+		}
+	}
+	return fault.Field
+}
