@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"maps"
 	"slices"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/dermai/millrace/schemas"
@@ -83,8 +84,9 @@ func size(a schemas.Alert) int {
 	return len(b)
 }
 
-// cut shortens a text on a rune's edge.
+// cut shortens a text on a rune's edge, and makes it valid UTF-8.
 func cut(s string) string {
+	s = strings.ToValidUTF8(s, "\uFFFD")
 	if len(s) <= maxText {
 		return s
 	}

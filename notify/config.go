@@ -94,25 +94,22 @@ func (o Options) GoString() string { return "[hidden]" }
 
 // UnmarshalYAML reads a name and the key that is the type.
 func (r *ReceiverConfig) UnmarshalYAML(b []byte) error {
-	var fields map[string]yaml.RawMessage
-	if err := yaml.Unmarshal(b, &fields); err != nil {
-		return errors.New(withoutSource(err))
+	var known struct {
+		Name         string `yaml:"name"`
+		SendResolved *bool  `yaml:"send_resolved"`
 	}
-	*r = ReceiverConfig{}
+	var fields map[string]yaml.RawMessage
+	for _, into := range []any{&known, &fields} {
+		if err := yaml.Unmarshal(b, into); err != nil {
+			return fmt.Errorf("receiver: %s", withoutSource(err))
+		}
+	}
+	*r = ReceiverConfig{Name: known.Name, SendResolved: known.SendResolved}
 	var types []string
 	for key, raw := range fields {
-		var err error
-		switch key {
-		case "name":
-			err = yaml.Unmarshal(raw, &r.Name)
-		case "send_resolved":
-			err = yaml.Unmarshal(raw, &r.SendResolved)
-		default:
+		if key != "name" && key != "send_resolved" {
 			types = append(types, key)
 			r.Type, r.Options = key, NewOptions(raw)
-		}
-		if err != nil {
-			return fmt.Errorf("receiver: %s: %s", key, withoutSource(err))
 		}
 	}
 	if len(types) > 1 {

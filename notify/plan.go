@@ -91,9 +91,9 @@ func NewPlan(cfg PlanConfig) (*Plan, error) {
 }
 
 // Step does one bounded piece of work and is never called twice at once. busy
-// says that there may be more to do right away. After an error that has
-// Incident() true the machine is done for; after any other it may be stepped
-// on.
+// says that there may be more to do right away. After an incident
+// (fence.IsIncident) the machine is done for; after any other error it may be
+// stepped on.
 func (m *Plan) Step(ctx context.Context) (busy bool, err error) {
 	if m.writer.Unsettled() {
 		return m.settled(m.writer.Settle(ctx))
@@ -165,8 +165,8 @@ func (m *Plan) feed(e fence.Entry) ([]schemas.Notification, error) {
 		return nil, nil
 	}
 	var d schemas.Decision
-	if err := decodeInto(e.Data, &d); err != nil {
-		return nil, incident(m.subject, "message %d of %s: %v", e.Seq, e.Subject, err)
+	if err := schemas.DecodeInto(e.Data, &d); err != nil {
+		return nil, fence.Incident(m.subject, "message %d of %s: %v", e.Seq, e.Subject, err)
 	}
 	return m.planner.Feed(e.Seq, &d), nil
 }
@@ -191,9 +191,9 @@ func (m *Plan) expired(ctx context.Context, found uint64) error {
 // for the first n, which are stored.
 func (m *Plan) enqueue(out []schemas.Notification, n int) error {
 	for i := n; i < len(out); i++ {
-		data, err := encode(out[i])
+		data, err := schemas.Encode(out[i])
 		if err != nil {
-			return incident(m.subject, "encode a notification: %v", err)
+			return fence.Incident(m.subject, "encode a notification: %v", err)
 		}
 		m.queue = append(m.queue, planned{
 			kind: schemas.TypeNotification, data: data, reason: out[i].Reason, covers: covers{out[i].Covers, i + 1},
@@ -224,7 +224,7 @@ func (m *Plan) settled(err error) (bool, error) {
 		m.metrics.fenced.WithLabelValues(m.cfg.Receiver, schemas.StreamNotify).Inc()
 	}
 	m.planner, m.queue = nil, nil
-	return false, missing(err, m.subject)
+	return false, fence.Missing(err, m.subject)
 }
 
 func (m *Plan) stored(o planned) {

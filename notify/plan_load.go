@@ -2,16 +2,18 @@ package notify
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 
+	"github.com/dermai/millrace/fence"
 	"github.com/dermai/millrace/schemas"
 )
 
 // memory is the content of a checkpoint.
 type memory struct {
-	Planner []byte `json:"planner"`
-	Created int64  `json:"created"` // of ALERTS, Unix ns
+	Planner json.RawMessage `json:"planner"`
+	Created int64           `json:"created"` // of ALERTS, Unix ns
 }
 
 // load takes over where the subject's head says that planning stopped: the
@@ -21,7 +23,7 @@ type memory struct {
 func (m *Plan) load(ctx context.Context) error {
 	head, err := m.writer.Load(ctx)
 	if err != nil {
-		return missing(err, m.subject)
+		return fence.Missing(err, m.subject)
 	}
 	info, err := m.cfg.Log.Info(ctx, schemas.StreamAlerts)
 	if err != nil {
@@ -31,11 +33,11 @@ func (m *Plan) load(ctx context.Context) error {
 	m.at, m.checkpoint, m.previous = covers{seq: info.Last}, 0, 0 // a new receiver
 	if head.Header[schemas.HeaderType] != schemas.TypeGenesis {
 		if m.at, m.checkpoint, m.previous, err = parsePosition(head.Header); err != nil {
-			return incident(m.subject, "message %d: %v", head.Seq, err)
+			return fence.Incident(m.subject, "message %d: %v", head.Seq, err)
 		}
 	}
 	if m.at.seq > info.Last {
-		return incident(m.subject, "planned up to message %d of ALERTS, which ends at %d: the stream lost its end, or was made anew", m.at.seq, info.Last)
+		return fence.Incident(m.subject, "planned up to message %d of ALERTS, which ends at %d: the stream lost its end, or was made anew", m.at.seq, info.Last)
 	}
 	if err := m.restore(ctx); err != nil {
 		return err
@@ -50,7 +52,7 @@ func (m *Plan) restore(ctx context.Context) error {
 	if m.checkpoint == 0 {
 		p, err := NewPlanner(m.cfg.Receiver, m.cfg.Config, m.cfg.Tick)
 		if err != nil {
-			return incident(m.subject, "%v", err)
+			return fence.Incident(m.subject, "%v", err)
 		}
 		m.planner = p
 		m.planner.Skip(m.at.seq)
@@ -71,7 +73,7 @@ func (m *Plan) restore(ctx context.Context) error {
 		}
 		unusable = errors.Join(unusable, fmt.Errorf("checkpoint %d: %w", at, bad))
 	}
-	return incident(m.subject, "no checkpoint can be read: %v", unusable)
+	return fence.Incident(m.subject, "no checkpoint can be read: %v", unusable)
 }
 
 // unusableError says that what is stored is not a whole checkpoint.
@@ -79,11 +81,11 @@ type unusableError struct{ error }
 
 func (m *Plan) remember(state []byte) error {
 	var saved memory
-	if err := decodeInto(state, &saved); err != nil {
+	if err := schemas.DecodeInto(state, &saved); err != nil {
 		return &unusableError{err}
 	}
 	if saved.Created != m.created {
-		return incident(m.subject, "ALERTS is not the stream that was planned from: it was made anew")
+		return fence.Incident(m.subject, "ALERTS is not the stream that was planned from: it was made anew")
 	}
 	p, err := RestorePlanner(saved.Planner, m.cfg.Tick)
 	if err != nil {
@@ -105,15 +107,15 @@ func (m *Plan) readCheckpoint(ctx context.Context, at uint64) ([]byte, error) {
 		if err != nil {
 			return nil, fmt.Errorf("read checkpoint %d: %w", at, err)
 		}
-		if len(entries) == 0 {
-			return nil, &unusableError{fmt.Errorf("it ends after %d of %d parts", want-1, of)}
+		if len(entries) == 0 { // the head, which is later, is there
+			return nil, fmt.Errorf("read checkpoint %d: nothing from %d on yet", at, next)
 		}
 		for _, e := range entries {
 			if next = e.Seq + 1; e.Subject != m.subject {
 				continue
 			}
 			var part schemas.CheckpointPart
-			if err := decodeInto(e.Data, &part); err != nil {
+			if err := schemas.DecodeInto(e.Data, &part); err != nil {
 				return nil, &unusableError{fmt.Errorf("message %d: %w", e.Seq, err)}
 			}
 			if e.Header[schemas.HeaderType] != schemas.TypeCheckpoint || part.Part != want {
@@ -165,7 +167,7 @@ func (m *Plan) catchUp(ctx context.Context) error {
 	}
 	changed, err := m.planner.Reconfigure(m.cfg.Config)
 	if err != nil {
-		return incident(m.subject, "%v", err)
+		return fence.Incident(m.subject, "%v", err)
 	}
 	if changed || m.checkpoint == 0 {
 		return m.enqueueCheckpoint()
@@ -202,18 +204,18 @@ func (m *Plan) enqueueCheckpoint() error {
 	}
 	state, err := m.planner.Checkpoint()
 	if err != nil {
-		return incident(m.subject, "%v", err)
+		return fence.Incident(m.subject, "%v", err)
 	}
-	whole, err := encode(memory{Planner: state, Created: m.created})
+	whole, err := schemas.Encode(memory{Planner: state, Created: m.created})
 	if err != nil {
-		return incident(m.subject, "checkpoint: %v", err)
+		return fence.Incident(m.subject, "checkpoint: %v", err)
 	}
 	of := (len(whole) + partBytes - 1) / partBytes
 	for i := range of {
 		part := schemas.CheckpointPart{Part: i + 1, Of: of, Data: whole[i*partBytes : min(len(whole), (i+1)*partBytes)]}
-		data, err := encode(part)
+		data, err := schemas.Encode(part)
 		if err != nil {
-			return incident(m.subject, "checkpoint: %v", err)
+			return fence.Incident(m.subject, "checkpoint: %v", err)
 		}
 		m.queue = append(m.queue, planned{
 			kind: schemas.TypeCheckpoint, data: data, covers: at, first: i == 0, last: i == of-1,

@@ -95,9 +95,9 @@ func NewSend(cfg SendConfig) (*Send, error) {
 }
 
 // Step does one bounded piece of work and is never called twice at once. busy
-// says that there may be more to do right away. After an error that has
-// Incident() true the machine is done for; after any other it may be stepped
-// on.
+// says that there may be more to do right away. After an incident
+// (fence.IsIncident) the machine is done for; after any other error it may be
+// stepped on.
 //
 // An attempt that began is finished and recorded within Timeout though ctx ends
 // meanwhile: stopping leaves no attempt in doubt.
@@ -163,7 +163,7 @@ func (m *Send) fetch(ctx context.Context) (bool, error) {
 func (m *Send) take(e fence.Entry) {
 	m.now = &work{seq: e.Seq, data: e.Data}
 	m.phase, m.notBefore = waiting, time.Time{}
-	if err := decodeInto(e.Data, &m.now.notification); err != nil {
+	if err := schemas.DecodeInto(e.Data, &m.now.notification); err != nil {
 		m.now.notification = schemas.Notification{}
 		m.judge(schemas.DeliveryRejected, "the notification cannot be read: "+err.Error())
 	}
@@ -227,9 +227,9 @@ func (m *Send) reject(ctx context.Context) error {
 }
 
 func (m *Send) append(ctx context.Context, kind string, d schemas.Delivery) error {
-	data, err := encode(d)
+	data, err := schemas.Encode(d)
 	if err != nil {
-		return incident(m.subject, "encode a delivery: %v", err)
+		return fence.Incident(m.subject, "encode a delivery: %v", err)
 	}
 	m.flight = d
 	return m.settled(m.writer.Append(ctx, fence.Header{schemas.HeaderType: kind}, data))
@@ -247,7 +247,7 @@ func (m *Send) settled(err error) error {
 		m.metrics.fenced.WithLabelValues(m.cfg.Name, schemas.StreamDeliveries).Inc()
 	}
 	m.phase, m.now = loading, nil
-	return missing(err, m.subject)
+	return fence.Missing(err, m.subject)
 }
 
 // stored goes on after the delivery in flight was stored.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/dermai/millrace/fence"
 	"github.com/dermai/millrace/schemas"
 )
 
@@ -15,12 +16,12 @@ func (m *Send) load(ctx context.Context) error {
 	m.phase, m.now, m.notBefore = loading, nil, time.Time{}
 	head, err := m.writer.Load(ctx)
 	if err != nil {
-		return missing(err, m.subject)
+		return fence.Missing(err, m.subject)
 	}
 	m.at = schemas.Delivery{}
 	if head.Header[schemas.HeaderType] != schemas.TypeGenesis {
-		if err := decodeInto(head.Data, &m.at); err != nil {
-			return incident(m.subject, "message %d: %v", head.Seq, err)
+		if err := schemas.DecodeInto(head.Data, &m.at); err != nil {
+			return fence.Incident(m.subject, "message %d: %v", head.Seq, err)
 		}
 	}
 	info, err := m.cfg.Log.Info(ctx, schemas.StreamNotify)
@@ -28,10 +29,10 @@ func (m *Send) load(ctx context.Context) error {
 		return fmt.Errorf("look at notifications: %w", err)
 	}
 	if m.at.Seq > info.Last {
-		return incident(m.subject, "sent up to message %d of NOTIFY, which ends at %d: the stream lost its end, or was made anew", m.at.Seq, info.Last)
+		return fence.Incident(m.subject, "sent up to message %d of NOTIFY, which ends at %d: the stream lost its end, or was made anew", m.at.Seq, info.Last)
 	}
 	m.next = m.at.Seq + 1
-	if err := m.resume(ctx); err != nil {
+	if err := m.resume(ctx, info); err != nil {
 		return err
 	}
 	// The claim says what the head said, so that the head alone still tells
@@ -40,17 +41,19 @@ func (m *Send) load(ctx context.Context) error {
 }
 
 // resume takes the notification in hand that the head left unfinished.
-func (m *Send) resume(ctx context.Context) error {
+func (m *Send) resume(ctx context.Context, info fence.Info) error {
 	switch m.at.Outcome {
 	case schemas.DeliveryStarted, schemas.DeliveryRetry, schemas.DeliveryAmbiguous:
 	default:
 		return nil
 	}
 	entries, err := m.cfg.Log.Read(ctx, schemas.StreamNotify, m.at.Seq, 1)
-	if err != nil {
+	switch {
+	case err != nil:
 		return fmt.Errorf("read notification %d: %w", m.at.Seq, err)
-	}
-	if len(entries) == 0 || entries[0].Seq != m.at.Seq {
+	case len(entries) == 0 && info.First <= m.at.Seq:
+		return fmt.Errorf("read notification %d: not there yet, though NOTIFY ends at %d", m.at.Seq, info.Last)
+	case len(entries) == 0 || entries[0].Seq != m.at.Seq:
 		// Kept for 90 days, and tried for as long: there is nothing left to send.
 		m.metrics.lost.WithLabelValues(m.cfg.Name, schemas.StreamNotify).Inc()
 		m.at.Outcome = schemas.DeliveryRejected
@@ -58,7 +61,6 @@ func (m *Send) resume(ctx context.Context) error {
 		return nil
 	}
 	m.take(entries[0])
-	m.phase = loading
-	m.now.attempt = m.at.Attempt
+	m.phase, m.now.attempt = loading, m.at.Attempt
 	return nil
 }
