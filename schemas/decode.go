@@ -21,6 +21,8 @@ type Origin struct {
 	// and win over what the event says of itself. "": the event says it.
 	Kind    Kind
 	Service string
+	// Fill makes Kind and Service only complete an event that does not say its own.
+	Fill bool
 	// Zone is that of timestamps without one; nil: UTC.
 	Zone *time.Location
 	// Arrival (Unix ns), Stream, Seq and Index tell where the event is stored. If
@@ -54,9 +56,9 @@ func Decode(line []byte, o Origin) (Event, error) {
 	if c := w.skipSpace(); c != '{' {
 		return Event{}, &DecodeError{Reason: "want a JSON object, got " + kindName(c), Mend: "send one object a line"}
 	}
-	if o.Kind == "" {
+	if o.Kind == "" || o.Fill {
 		look := w
-		o.Kind = look.kind()
+		o.Kind = look.kind(o.Kind)
 	}
 	d := decoder{walker: w, kind: o.Kind, zone: o.Zone}
 	if err := d.event(); err != nil {
@@ -64,7 +66,7 @@ func Decode(line []byte, o Origin) (Event, error) {
 	}
 	e := &d.e
 	e.Kind = o.Kind
-	if o.Service != "" {
+	if o.Service != "" && (e.Service == "" || !o.Fill) {
 		e.Service = o.Service
 	}
 	if o.Seq > 0 {
@@ -84,11 +86,11 @@ func Decode(line []byte, o Origin) (Event, error) {
 	return d.e, nil
 }
 
-// kind is what the event calls itself, or what its fields say: user, action and
-// resource make an audit event; name and value without level and message a
-// metric; anything else is a log event. A kind that does not exist is reported
-// when the event is read.
-func (w *walker) kind() Kind {
+// kind is what the event calls itself, else the given one, else what its fields
+// say: user, action and resource make an audit event; name and value without
+// level and message a metric; anything else is a log event. A kind that does not
+// exist is reported when the event is read.
+func (w *walker) kind(otherwise Kind) Kind {
 	var user, action, resource, name, value, level, message bool
 	w.i++
 	for w.more('}') {
@@ -117,6 +119,8 @@ func (w *walker) kind() Kind {
 		w.skip()
 	}
 	switch {
+	case otherwise != "":
+		return otherwise
 	case user && action && resource:
 		return KindAudit
 	case name && value && !level && !message:
