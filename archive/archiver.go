@@ -1,0 +1,431 @@
+package archive
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/dermai/millrace/fence"
+	"github.com/dermai/millrace/schemas"
+)
+
+// Config says what an archiver archives, and how.
+type Config struct {
+	Stream string // EVENTS_<p>, AUDIT, ALERTS or CONTROL
+
+	// An object is cut when it has CutBytes (0: 10,000,000), when what is in it has
+	// waited for CutAge (0: 60 s for AUDIT, 5 min for others), and when the UTC day
+	// of arrival changes. Ticks alone do not wait.
+	CutBytes int64
+	CutAge   time.Duration
+
+	// Floor gives the arrival before the stream's first message, Unix ns; nil: 0. It
+	// must not change for a stream: for events the control log says it.
+	Floor func(ctx context.Context) (int64, error)
+
+	// NextGeneration opens a new generation where the stream was rewound, instead
+	// of stopping with an incident.
+	NextGeneration bool
+
+	// Trim, if set, lets the stream forget what is archived. Not for ALERTS and
+	// CONTROL.
+	Trim *Trim
+
+	Now     func() time.Time // nil: time.Now
+	Metrics *Metrics         // nil: not kept
+	Log     zerolog.Logger   // the zero Logger says nothing
+}
+
+// Validate joins all that is wrong with the configuration.
+func (c *Config) Validate() error {
+	_, errs := classOf(c.Stream)
+	if c.CutBytes < 0 {
+		errs = errors.Join(errs, fmt.Errorf("cut bytes %d: want 0 or more", c.CutBytes))
+	}
+	if c.CutAge < 0 {
+		errs = errors.Join(errs, fmt.Errorf("cut age %s: want 0 or more", c.CutAge))
+	}
+	if c.Trim != nil {
+		errs = errors.Join(errs, c.Trim.validate(c.Stream))
+	}
+	return errs
+}
+
+// batch is how many messages are read at once: with the largest frames 32 MiB.
+const batch = 64
+
+// Archiver writes one stream's chain. It is not safe for concurrent use; any
+// number of archivers of the same stream, in any processes, may run at once.
+type Archiver struct {
+	log   fence.Log
+	store Store
+	cfg   Config
+	class string
+	codec *codec
+
+	loaded bool
+	tip    Tip // of the chain, in the store
+	// The object behind the tip, being written.
+	open    *Writer
+	buf     bytes.Buffer
+	opened  time.Time // when it got something that must not wait; zero for nothing
+	arrival int64     // of its first message, Unix ns
+	sealed  *Tip      // set once it is closed and has to be put
+	trim    trimming
+}
+
+// NewArchiver prepares an archiver. The position is read from the store at the
+// first Step.
+func NewArchiver(log fence.Log, store Store, cfg Config) (*Archiver, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("archiver: %w", err)
+	}
+	age := 5 * time.Minute
+	if cfg.Stream == schemas.StreamAudit {
+		age = time.Minute
+	}
+	cfg.CutBytes = cmp.Or(cfg.CutBytes, 10_000_000)
+	cfg.CutAge = cmp.Or(cfg.CutAge, age)
+	if cfg.Trim != nil {
+		trim := *cfg.Trim
+		trim.Replay = cmp.Or(trim.Replay, defaultReplay)
+		cfg.Trim = &trim
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Metrics == nil {
+		cfg.Metrics = NewMetrics(nil)
+	}
+	class, err := classOf(cfg.Stream)
+	return &Archiver{log: log, store: store, cfg: cfg, class: class, codec: newCodec()}, err
+}
+
+// Tip is the end of the chain as far as this archiver knows it.
+func (a *Archiver) Tip() Tip { return a.tip }
+
+// Step does one piece of work: reads some messages, and stores an object if one
+// is to be cut. busy tells that there may be more to do at once; otherwise step
+// again when something arrived, or after a moment, since age is looked at here.
+// After an error the next Step tries again; after an incident (fence.IsIncident)
+// in vain.
+func (a *Archiver) Step(ctx context.Context) (busy bool, err error) {
+	busy, err = a.step(ctx)
+	if err != nil {
+		return false, fmt.Errorf("archive %s: %w", a.cfg.Stream, err)
+	}
+	return busy, nil
+}
+
+// Flush stores what was read and is not stored yet, unless it is only ticks. Who
+// ends an archiver calls it last, after an incident too: what the stream lost may
+// be nowhere else.
+func (a *Archiver) Flush(ctx context.Context) error {
+	if a.sealed == nil && a.opened.IsZero() {
+		return nil
+	}
+	if err := a.put(ctx, ""); err != nil {
+		return fmt.Errorf("archive %s: flush: %w", a.cfg.Stream, err)
+	}
+	return nil
+}
+
+func (a *Archiver) step(ctx context.Context) (bool, error) {
+	if a.sealed != nil {
+		return true, a.put(ctx, "")
+	}
+	info, err := a.log.Info(ctx, a.cfg.Stream)
+	if err != nil {
+		return false, err
+	}
+	if !a.loaded {
+		return true, a.load(ctx, info)
+	}
+	if info.Created != a.tip.Epoch.Created {
+		// Another stream of the same name: end the old one's chain.
+		err := a.Flush(ctx)
+		a.loaded = a.loaded && err != nil
+		return true, err
+	}
+	if info.Last+1 < a.open.Next() {
+		return true, a.rewound(ctx, info, fmt.Sprintf("the stream ends at %d, but %d was read", info.Last, a.open.Next()-1))
+	}
+	busy, err := a.read(ctx, info)
+	if err != nil {
+		return false, err
+	}
+	if !a.opened.IsZero() && a.cfg.Now().Sub(a.opened) >= a.cfg.CutAge {
+		if err := a.put(ctx, ""); err != nil {
+			return false, err
+		}
+	}
+	a.measure(info)
+	return busy, a.forget(ctx, info)
+}
+
+// begin starts the object behind a tip.
+func (a *Archiver) begin(tip Tip) {
+	a.tip, a.loaded, a.sealed = tip, true, nil
+	a.buf.Reset()
+	a.open = newWriter(&a.buf, tip, a.codec)
+	a.opened = time.Time{}
+}
+
+// load finds the end of the chain in the store and makes sure that it is durable,
+// whole, and part of the stream that is there now.
+func (a *Archiver) load(ctx context.Context, info fence.Info) error {
+	chain := Chain{a.class, a.cfg.Stream, Epoch{Created: info.Created}}
+	found, _, err := chains(ctx, a.store, a.class, a.cfg.Stream)
+	if err != nil {
+		return err
+	}
+	for _, c := range found {
+		if c.Epoch.Created == info.Created {
+			chain = c // the latest generation comes last
+		}
+	}
+	tip, err := a.loadTip(ctx, chain)
+	if err != nil {
+		return err
+	}
+	a.begin(tip)
+	if a.cfg.Trim != nil {
+		if err := a.trim.load(ctx, a.store, tip, a.cfg.Now().Add(-a.cfg.Trim.Replay)); err != nil {
+			return err
+		}
+	}
+	if info.Last+1 < tip.First {
+		return a.rewound(ctx, info, fmt.Sprintf("the stream ends at %d, but the archive at %d", info.Last, tip.First-1))
+	}
+	known, err := a.recognise(ctx, info)
+	if err != nil || known {
+		return err
+	}
+	return a.rewound(ctx, info, fmt.Sprintf("message %d is another than the archived one", tip.Message.Seq))
+}
+
+// recognise tells whether the stream still holds the last message of the chain,
+// if it holds any at its sequence.
+func (a *Archiver) recognise(ctx context.Context, info fence.Info) (bool, error) {
+	mark := a.tip.Message
+	if mark.Seq < info.First || mark.Seq > info.Last {
+		return true, nil
+	}
+	entries, err := a.log.Read(ctx, a.cfg.Stream, mark.Seq, 1)
+	if err != nil {
+		return false, err
+	}
+	return len(entries) == 0 || entries[0].Seq != mark.Seq || markOf(&entries[0]) == mark, nil
+}
+
+func (a *Archiver) loadTip(ctx context.Context, chain Chain) (Tip, error) {
+	guess := dayOf(a.cfg.Now().Add(-48 * time.Hour).UnixNano())
+	last, ok, err := lastObject(ctx, a.store, chain, guess)
+	if err != nil {
+		return Tip{}, err
+	}
+	if !ok {
+		var floor int64
+		if a.cfg.Floor != nil {
+			if floor, err = a.cfg.Floor(ctx); err != nil {
+				return Tip{}, fmt.Errorf("arrival before the first message: %w", err)
+			}
+		}
+		return newTip(chain, floor, ""), nil
+	}
+	name, err := ParseKey(last.Key)
+	if err != nil {
+		return Tip{}, fence.Incident(a.cfg.Stream, "corrupt: %v; move it out of the archive", err)
+	}
+	body, x, hash, err := load(ctx, a.store, last.Key)
+	if corrupt := (*CorruptError)(nil); errors.As(err, &corrupt) {
+		return Tip{}, fence.Incident(a.cfg.Stream, "corrupt: %v; restore it, or move it away while the stream still has its messages", err)
+	}
+	if err != nil {
+		return Tip{}, err
+	}
+	if err := x.check(name); err != nil {
+		return Tip{}, fence.Incident(a.cfg.Stream, "corrupt: object %s: %v", last.Key, err)
+	}
+	// Its archiver may have died before it was durable: ErrExists says that it is.
+	if err := a.store.Put(ctx, last.Key, bytes.NewReader(body), int64(len(body))); err != nil && !errors.Is(err, ErrExists) {
+		return Tip{}, err
+	}
+	return tipAfter(name, x, hash), nil
+}
+
+// read takes the next messages into the object, cutting it where it must be.
+// The last message known is read again and compared, so that a stream that lost
+// its tail and used the sequences again is noticed.
+func (a *Archiver) read(ctx context.Context, info fence.Info) (busy bool, err error) {
+	next := a.open.Next()
+	if info.Last < next {
+		return false, nil
+	}
+	mark := a.open.Mark()
+	from := next
+	if mark.Seq >= info.First && mark.Seq > 0 {
+		from = mark.Seq
+	}
+	entries, err := a.log.Read(ctx, a.cfg.Stream, from, batch)
+	if errors.Is(err, fence.ErrRewound) {
+		return true, nil // the next Step sees the stream's new end
+	}
+	if err != nil {
+		return false, err
+	}
+	if info.First > next {
+		if adopted, err := a.miss(ctx, info.First-1, MissingExpired); adopted || err != nil {
+			return true, err
+		}
+	}
+	for i := range entries {
+		e := &entries[i]
+		if e.Seq == mark.Seq && markOf(e) != mark {
+			return true, a.rewound(ctx, info, fmt.Sprintf("message %d is another than the one that was read before", e.Seq))
+		}
+		if e.Seq < a.open.Next() {
+			continue
+		}
+		if e.Seq > a.open.Next() {
+			if adopted, err := a.miss(ctx, e.Seq-1, MissingDeleted); adopted || err != nil {
+				return true, err
+			}
+		}
+		if day := a.open.day(e.Time); day != a.open.x.Day {
+			if err := a.put(ctx, day); err != nil {
+				return false, err
+			}
+			if a.open.Next() != e.Seq || a.open.x.Day != day {
+				return true, nil // another archiver's object ends elsewhere
+			}
+		}
+		if err := a.open.Write(e); err != nil {
+			return false, err
+		}
+		if !tick(e) && a.opened.IsZero() {
+			a.opened, a.arrival = a.cfg.Now(), a.open.x.ArrivalTo
+		}
+		busy = true
+		if a.open.Len() >= a.cfg.CutBytes {
+			if err := a.put(ctx, ""); err != nil {
+				return false, err
+			}
+			if i+1 < len(entries) && a.open.Next() != e.Seq+1 {
+				return true, nil
+			}
+		}
+	}
+	return busy, nil
+}
+
+// tick tells that a message exists for its timestamp only.
+func tick(e *fence.Entry) bool {
+	return len(e.Data) == 0 || e.Subject == schemas.SubjectControl && string(e.Data) == "{}"
+}
+
+// miss records that the stream no longer has the messages up to a sequence,
+// unless another archiver has stored them: then its object is adopted.
+func (a *Archiver) miss(ctx context.Context, to uint64, reason string) (adopted bool, err error) {
+	if reason == MissingExpired {
+		o, ok, err := firstObject(ctx, a.store, a.tip.prefix(), a.tip.Key)
+		if err != nil {
+			return false, err
+		}
+		if ok {
+			return true, a.adopt(ctx, o.Key)
+		}
+	}
+	if err := a.open.Miss(to, reason); err != nil {
+		return false, err
+	}
+	if a.opened.IsZero() {
+		a.opened, a.arrival = a.cfg.Now(), a.open.x.ArrivalTo
+	}
+	return false, nil
+}
+
+// put closes the object if it is not closed yet, stores it, reads it back, and
+// begins the next one. nextDay is as in Writer.Close.
+func (a *Archiver) put(ctx context.Context, nextDay string) error {
+	if a.sealed == nil {
+		tip, err := a.open.Close(nextDay)
+		if err != nil {
+			return err
+		}
+		a.sealed = &tip
+	}
+	key := a.sealed.Key
+	err := a.store.Put(ctx, key, bytes.NewReader(a.buf.Bytes()), int64(a.buf.Len()))
+	if err != nil && !errors.Is(err, ErrExists) {
+		return err
+	}
+	same, err := holds(ctx, a.store, key, a.buf.Bytes())
+	if err != nil {
+		return err
+	}
+	if !same {
+		return a.adopt(ctx, key)
+	}
+	m, x := a.cfg.Metrics, &a.open.x
+	m.objects.WithLabelValues(a.cfg.Stream).Inc()
+	m.bytes.WithLabelValues(a.cfg.Stream).Add(float64(a.buf.Len()))
+	m.messages.WithLabelValues(a.cfg.Stream).Add(float64(x.Count))
+	for _, gap := range x.Missing {
+		m.missing.WithLabelValues(gap.Reason, a.cfg.Stream).Add(float64(gap.To - gap.From + 1))
+		if gap.Reason != MissingGeneration {
+			a.cfg.Log.Warn().Str("stream", a.cfg.Stream).Uint64("from", gap.From).Uint64("to", gap.To).
+				Str("reason", gap.Reason).Msg("archive: the stream lost messages before they were archived")
+		}
+	}
+	a.trim.stored(*a.sealed)
+	a.begin(*a.sealed)
+	return nil
+}
+
+// adopt takes another archiver's object for the chain's next one, if it does not
+// contradict what this archiver holds itself.
+func (a *Archiver) adopt(ctx context.Context, key string) error {
+	name, err := ParseKey(key)
+	if err != nil {
+		return fence.Incident(a.cfg.Stream, "corrupt: %v; move it out of the archive", err)
+	}
+	body, x, hash, err := load(ctx, a.store, key)
+	if corrupt := (*CorruptError)(nil); errors.As(err, &corrupt) {
+		return fence.Incident(a.cfg.Stream, "corrupt: %v", err)
+	}
+	if err != nil {
+		return err
+	}
+	tip := a.tip
+	if err := tip.follow(name, x, hash); err != nil {
+		return fence.Incident(a.cfg.Stream, "conflict: object %s: %v", key, err)
+	}
+	seq, err := compare(a.buf.Bytes(), body)
+	if err != nil {
+		return fmt.Errorf("compare with %s: %w", key, err)
+	}
+	if seq > 0 {
+		return fence.Incident(a.cfg.Stream, "conflict: object %s of another archiver holds another message %d than this one read "+
+			"from the stream; find out which of them is right before anything is archived further", key, seq)
+	}
+	a.cfg.Metrics.adoptions.WithLabelValues(a.cfg.Stream).Inc()
+	a.trim.stored(tip)
+	a.begin(tip)
+	return nil
+}
+
+func (a *Archiver) measure(info fence.Info) {
+	m := a.cfg.Metrics
+	m.lag.WithLabelValues(a.cfg.Stream).Set(float64(info.Last + 1 - a.tip.First))
+	var age float64
+	if !a.opened.IsZero() {
+		age = a.cfg.Now().Sub(time.Unix(0, a.arrival)).Seconds()
+	}
+	m.lagSeconds.WithLabelValues(a.cfg.Stream).Set(age)
+}

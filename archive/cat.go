@@ -1,0 +1,185 @@
+package archive
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"iter"
+)
+
+// Filter chooses from the archive. The zero Filter is everything.
+type Filter struct {
+	Class  string // telemetry, audit, alerts or control; "": each
+	Stream string // "": each
+	// From and To are the first and the last sequence; 0: no bound.
+	From, To uint64
+	// Since and Until bound the arrival, Since <= arrival < Until, Unix ns; 0: no
+	// bound.
+	Since, Until int64
+}
+
+// Listed is an object with its index.
+type Listed struct {
+	Object
+	Index *Index `json:"index"`
+	Hash  string `json:"hash"`
+}
+
+// List gives the objects that may hold something of what is chosen, chain by
+// chain, each chain in order. It ends after an error.
+func List(ctx context.Context, store Store, f Filter) iter.Seq2[Listed, error] {
+	return func(yield func(Listed, error) bool) {
+		all, _, err := chains(ctx, store, f.Class, f.Stream)
+		if err != nil {
+			yield(Listed{}, err)
+			return
+		}
+		for _, c := range all {
+			for o, err := range objects(ctx, store, c, &f) {
+				l := Listed{Object: o.Object}
+				if err == nil {
+					l.Index, l.Hash, err = ReadIndex(ctx, store, o.Object)
+				}
+				if err != nil {
+					yield(Listed{}, err)
+					return
+				}
+				if f.Since > 0 && l.Index.ArrivalTo < f.Since || f.Until > 0 && l.Index.ArrivalFrom >= f.Until {
+					continue
+				}
+				if !yield(l, nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// Cat gives each message that is chosen to fn, once: stream by stream, epoch by
+// epoch, in order of sequence, ticks too (their payload is empty). The record is
+// valid during the call. An error of fn ends Cat and is returned. After any
+// error what fn was given is not to be relied on: damage may be found behind it.
+func Cat(ctx context.Context, store Store, f Filter, fn func(*Record) error) error {
+	all, _, err := chains(ctx, store, f.Class, f.Stream)
+	if err != nil {
+		return err
+	}
+	for _, c := range all {
+		if err := catChain(ctx, store, c, &f, fn); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func catChain(ctx context.Context, store Store, c Chain, f *Filter, fn func(*Record) error) error {
+	var tip Tip // behind the object before, zero for the first
+	for o, err := range objects(ctx, store, c, f) {
+		if err != nil {
+			return err
+		}
+		if tip.Key != "" && o.Name.First < tip.First {
+			continue // a ghost: Verify reports it
+		}
+		done, err := catObject(ctx, store, o, &tip, f, fn)
+		if err != nil {
+			return fmt.Errorf("object %s: %w", o.Key, err)
+		}
+		if done {
+			break
+		}
+	}
+	return nil
+}
+
+// catObject gives an object's messages to fn and moves the tip behind it. done
+// tells that nothing behind the last message is chosen.
+func catObject(ctx context.Context, store Store, o located, tip *Tip, f *Filter, fn func(*Record) error) (done bool, err error) {
+	if tip.Key != "" && o.Name != tip.Name {
+		return false, fmt.Errorf("the object before it ends at %d, so that %s should follow", tip.First-1, tip.Name.Key())
+	}
+	var off int64
+	if tip.Key == "" && (f.From > o.Name.First || f.Since > 0) {
+		x, _, err := readIndex(ctx, store, o.Object)
+		if err != nil {
+			return false, err
+		}
+		for _, at := range x.Offsets {
+			if at.Seq <= f.From || at.Arrival < f.Since {
+				off = at.Offset
+			}
+		}
+	}
+	body, err := store.Get(ctx, o.Key, off, -1)
+	if err != nil {
+		return false, err
+	}
+	defer body.Close()
+	r := NewReader(body)
+	if off > 0 {
+		r = newPartialReader(body, off, newCodec())
+	}
+	for {
+		rec, err := r.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return false, err
+		}
+		if f.To > 0 && rec.Seq > f.To || f.Until > 0 && rec.Arrival >= f.Until {
+			return true, nil
+		}
+		if rec.Seq < f.From || f.Since > 0 && rec.Arrival < f.Since {
+			continue
+		}
+		rec.Chain = o.Name.Chain
+		if err := fn(rec); err != nil {
+			return false, err
+		}
+	}
+	if tip.Key == "" {
+		err = r.Index().check(o.Name)
+		*tip = tipAfter(o.Name, r.Index(), r.Hash())
+		return false, err
+	}
+	return false, tip.follow(o.Name, r.Index(), r.Hash())
+}
+
+// located is an object and what its key says.
+type located struct {
+	Object
+	Name Name
+}
+
+// objects lists a chain's objects from the one that holds f's beginning on.
+func objects(ctx context.Context, store Store, c Chain, f *Filter) iter.Seq2[located, error] {
+	return func(yield func(located, error) bool) {
+		after := ""
+		if f.Since > 0 {
+			after = c.prefix() + "dt=" + dayOf(f.Since) // arrivals of a day lie under it or later
+		}
+		// An object ends where the next one begins, so one is held back.
+		var held located
+		for o, err := range store.List(ctx, c.prefix(), after) {
+			var n Name
+			if err == nil {
+				n, err = ParseKey(o.Key)
+			}
+			if err != nil {
+				yield(located{}, err)
+				return
+			}
+			if f.To > 0 && n.First > f.To {
+				break
+			}
+			if held.Key != "" && n.First > f.From && !yield(held, nil) {
+				return
+			}
+			held = located{o, n}
+		}
+		if held.Key != "" {
+			yield(held, nil)
+		}
+	}
+}

@@ -1,0 +1,117 @@
+package archive
+
+import (
+	"cmp"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/dermai/millrace/schemas"
+)
+
+// Epoch tells apart what a stream of the same name has been: when it was
+// created, and how often its sequences were rewound since.
+type Epoch struct {
+	Created    int64 // Unix ns
+	Generation int
+}
+
+// String is the epoch as it stands in keys: <created in base 36>[-<generation>].
+func (e Epoch) String() string {
+	s := strconv.FormatInt(e.Created, 36)
+	if e.Generation > 0 {
+		s += "-" + strconv.Itoa(e.Generation)
+	}
+	return s
+}
+
+func parseEpoch(s string) (Epoch, error) {
+	created, gen, _ := strings.Cut(s, "-")
+	var e Epoch
+	var err1, err2 error
+	e.Created, err1 = strconv.ParseInt(created, 36, 64)
+	if gen != "" {
+		e.Generation, err2 = strconv.Atoi(gen)
+	}
+	if err1 != nil || err2 != nil || e.Created < 0 || e.Generation < 0 || e.String() != s {
+		return Epoch{}, fmt.Errorf("epoch %q is not <created>[-<generation>]", s)
+	}
+	return e, nil
+}
+
+// Chain names a sequence of objects without gap or overlap: what one epoch of a
+// stream held.
+type Chain struct {
+	Class  string // what is kept alike: telemetry, audit, alerts, control
+	Stream string
+	Epoch  Epoch
+}
+
+func (c Chain) String() string { return c.Class + "/" + c.Stream + "/" + c.Epoch.String() }
+
+func (c Chain) prefix() string { return "l0/" + c.String() + "/" }
+
+// compare orders chains by class, stream, creation and generation.
+func (c Chain) compare(d Chain) int {
+	return cmp.Or(
+		strings.Compare(c.Class, d.Class),
+		strings.Compare(c.Stream, d.Stream),
+		cmp.Compare(c.Epoch.Created, d.Epoch.Created),
+		cmp.Compare(c.Epoch.Generation, d.Epoch.Generation),
+	)
+}
+
+// classOf is the class under which a stream is archived.
+func classOf(stream string) (string, error) {
+	switch stream {
+	case schemas.StreamAudit:
+		return string(schemas.AuditTrail), nil
+	case schemas.StreamAlerts:
+		return "alerts", nil
+	case schemas.StreamControl:
+		return "control", nil
+	}
+	if n, ok := strings.CutPrefix(stream, "EVENTS_"); ok {
+		if p, err := schemas.ParsePartition(n); err == nil && p != schemas.Audit {
+			return string(p.Class()), nil
+		}
+	}
+	return "", fmt.Errorf("stream %q is not archived: want EVENTS_<p>, AUDIT, ALERTS or CONTROL", stream)
+}
+
+// Name is what an object's key says.
+type Name struct {
+	Chain
+	Day   string // UTC day of arrival, 2006-01-02
+	First uint64 // the first sequence that it covers
+}
+
+// Key is the object's key.
+func (n Name) Key() string {
+	return fmt.Sprintf("%sdt=%s/%020d%s", n.prefix(), n.Day, n.First, suffix)
+}
+
+const suffix = ".jsonl.zst"
+
+// ParseKey is the inverse of Key.
+func ParseKey(key string) (Name, error) {
+	var n Name
+	part := strings.Split(key, "/")
+	if len(part) != 6 || part[0] != "l0" {
+		return n, fmt.Errorf("key %q is not l0/<class>/<stream>/<epoch>/dt=<day>/<first>%s", key, suffix)
+	}
+	n.Class, n.Stream = part[1], part[2]
+	var err1, err2, err3 error
+	n.Epoch, err1 = parseEpoch(part[3])
+	n.Day = strings.TrimPrefix(part[4], "dt=")
+	_, err2 = time.Parse(time.DateOnly, n.Day)
+	n.First, err3 = strconv.ParseUint(strings.TrimSuffix(part[5], suffix), 10, 64)
+	if err1 != nil || err2 != nil || err3 != nil || n.Key() != key {
+		return n, fmt.Errorf("key %q is not l0/<class>/<stream>/<epoch>/dt=<day>/<first>%s", key, suffix)
+	}
+	return n, nil
+}
+
+// dayOf is the UTC day of a time, Unix ns.
+func dayOf(t int64) string { return time.Unix(0, t).UTC().Format(time.DateOnly) }

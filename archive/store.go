@@ -1,0 +1,73 @@
+package archive
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"strings"
+)
+
+// Store keeps immutable objects under keys. Its methods may be used at once by
+// any number of goroutines and processes; none retries by itself.
+// archivetest.Conformance is the contract as code.
+//
+// A key is one or more names joined by "/", each of 1 to 255 of the bytes
+// A-Z a-z 0-9 _ - . = and not beginning with a dot; at most 1,024 bytes in all.
+// Any other key is refused. No key may be a directory of another.
+type Store interface {
+	// Put stores exactly size bytes of body under key, if there is no object. nil
+	// means that the object is durable and visible whole; ErrExists that another
+	// object is there, and that it is durable. After any other error the object may
+	// be there or not, never in part; putting the same bytes again settles it.
+	Put(ctx context.Context, key string, body io.Reader, size int64) error
+	// Get opens n bytes of an object from offset off on (n < 0: to its end), fewer
+	// if it is shorter. ErrNotFound: there is no such object. The caller closes it.
+	Get(ctx context.Context, key string, off, n int64) (io.ReadCloser, error)
+	// List gives the objects whose keys begin with prefix and are greater than
+	// after, in ascending byte order of their keys, and ends after an error.
+	// Objects put meanwhile may be missed.
+	List(ctx context.Context, prefix, after string) iter.Seq2[Object, error]
+}
+
+// Object is an entry of a listing.
+type Object struct {
+	Key  string `json:"key"`
+	Size int64  `json:"size"` // bytes
+}
+
+// The outcomes that callers of a Store tell apart.
+var (
+	ErrExists   = errors.New("object exists")
+	ErrNotFound = errors.New("no such object")
+)
+
+// checkKey refuses what is not a key. It is what keeps a key from leaving the
+// store, in every driver.
+func checkKey(key string) error {
+	if len(key) > 1024 {
+		return fmt.Errorf("key of %d bytes: at most 1024", len(key))
+	}
+	for name := range strings.SplitSeq(key, "/") {
+		if !validName(name) {
+			return fmt.Errorf("key %q: the name %q is not 1 to 255 of A-Z a-z 0-9 _ - . = beginning with no dot", key, name)
+		}
+	}
+	return nil
+}
+
+func validName(name string) bool {
+	if name == "" || len(name) > 255 || name[0] == '.' {
+		return false
+	}
+	for _, c := range []byte(name) {
+		switch {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
+		case c == '_', c == '-', c == '.', c == '=':
+		default:
+			return false
+		}
+	}
+	return true
+}

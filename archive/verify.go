@@ -1,0 +1,202 @@
+package archive
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+)
+
+// Options says what Verify looks at.
+type Options struct {
+	// Full reads every message. Otherwise the keys and indexes are read, which
+	// proves the chains but not the messages.
+	Full    bool
+	Streams []string // none: all
+	// Kept are heads that somebody kept elsewhere. Each must still be in the
+	// archive: then nothing before it was altered or removed since.
+	Kept []Head
+}
+
+// Head commits to everything in a chain up to a sequence.
+type Head struct {
+	Chain string `json:"chain"` // <class>/<stream>/<epoch>
+	Last  uint64 `json:"last"`  // the last sequence that it covers
+	Hash  string `json:"hash"`
+}
+
+// Report is what Verify found.
+type Report struct {
+	Full     bool          `json:"full"`
+	Chains   []ChainReport `json:"chains"`
+	Problems []Problem     `json:"problems"`
+}
+
+// ChainReport sums up one epoch of a stream.
+type ChainReport struct {
+	Head           // of the chain's last object
+	Objects int    `json:"objects"`
+	Bytes   int64  `json:"bytes"`
+	Count   uint64 `json:"count"` // messages, ticks too
+	Ticks   uint64 `json:"ticks"`
+	Arrival int64  `json:"arrival"` // the chain is complete up to this arrival, exclusive, Unix ns
+	// Missing are the sequences that are recorded as missing, with the reasons: no
+	// fault of the archive.
+	Missing []Missing `json:"missing,omitempty"`
+}
+
+// Problem is something that is not as it must be.
+type Problem struct {
+	Key  string `json:"key"`          // of the object, or the chain
+	Seq  uint64 `json:"seq,omitzero"` // the first sequence that is in doubt, if known
+	What string `json:"what"`         // a sentence
+}
+
+func (p Problem) String() string {
+	if p.Seq > 0 {
+		return fmt.Sprintf("%s: sequence %d: %s", p.Key, p.Seq, p.What)
+	}
+	return p.Key + ": " + p.What
+}
+
+// OK tells that nothing is wrong.
+func (r *Report) OK() bool { return len(r.Problems) == 0 }
+
+// Verify checks the archive: that each chain's objects follow each other without
+// gap or overlap, that each names the hash of the one before it, and, if Full,
+// that each message is as it was written. An error means that it could not find
+// out, and is no verdict. It may run while archivers do.
+func Verify(ctx context.Context, store Store, o Options) (Report, error) {
+	v := verifier{ctx: ctx, store: store, o: o, report: Report{Full: o.Full}}
+	all, stray, err := chains(ctx, store, "", "")
+	if err != nil {
+		return Report{}, fmt.Errorf("verify: %w", err)
+	}
+	for _, key := range stray {
+		v.problem(key, 0, "the key is not one of an archive object")
+	}
+	var before Chain
+	var hash string
+	for _, c := range all {
+		if len(o.Streams) > 0 && !slices.Contains(o.Streams, c.Stream) {
+			continue
+		}
+		// A generation hangs on the one before it.
+		g := before
+		g.Epoch.Generation++
+		if c != g {
+			hash = ""
+			if c.Epoch.Generation > 0 {
+				v.problem(strings.TrimSuffix(c.prefix(), "/"), 0, "the generation before it is not in the archive")
+			}
+		}
+		if hash, err = v.chain(c, hash); err != nil {
+			return Report{}, fmt.Errorf("verify %s: %w", c, err)
+		}
+		before = c
+	}
+	for _, h := range o.Kept {
+		if !slices.Contains(v.seen, h) {
+			v.problem("l0/"+h.Chain, h.Last, fmt.Sprintf("the object with hash %.12s… that was kept is not there: what it covers was removed or altered", h.Hash))
+		}
+	}
+	return v.report, nil
+}
+
+type verifier struct {
+	ctx    context.Context
+	store  Store
+	o      Options
+	report Report
+	seen   []Head // those of Kept that were found
+}
+
+func (v *verifier) problem(key string, seq uint64, what string) {
+	v.report.Problems = append(v.report.Problems, Problem{key, seq, what})
+}
+
+// chain checks one chain, given the hash that its first object must name, and
+// returns the hash of its last.
+func (v *verifier) chain(c Chain, prev string) (hash string, err error) {
+	r := ChainReport{Head: Head{Chain: c.String()}}
+	tip := newTip(c, 0, prev)
+	lost := false // the object before could not be read, so nothing can be tied to it
+	for o, err := range v.store.List(v.ctx, c.prefix(), "") {
+		if err != nil {
+			return "", err
+		}
+		n, err := ParseKey(o.Key)
+		if err != nil {
+			v.problem(o.Key, 0, "the key is not one of an archive object")
+			continue
+		}
+		if !lost && n.First < tip.First {
+			v.problem(o.Key, n.First, fmt.Sprintf("a ghost: other objects cover everything up to %d, so that it does not count", tip.First-1))
+			continue
+		}
+		x, hash, err := v.object(o)
+		if corrupt := (*CorruptError)(nil); errors.As(err, &corrupt) {
+			v.problem(o.Key, max(n.First, corrupt.After+1), corrupt.Error())
+			lost = true
+			continue
+		}
+		if errors.Is(err, ErrNotFound) {
+			v.problem(o.Key, n.First, "it was removed while it was being verified")
+			lost = true
+			continue
+		}
+		if err != nil {
+			return "", err
+		}
+		if lost {
+			err = x.check(n)
+		} else {
+			err = tip.follow(n, x, hash)
+		}
+		if err != nil {
+			v.problem(o.Key, min(n.First, tip.First), err.Error())
+		}
+		tip, lost = tipAfter(n, x, hash), false
+		r.Head = Head{r.Chain, x.Last, hash}
+		if slices.Contains(v.o.Kept, r.Head) {
+			v.seen = append(v.seen, r.Head)
+		}
+		r.Objects++
+		r.Bytes += o.Size
+		r.Count += x.Count
+		r.Ticks += x.Ticks
+		r.Arrival = x.ArrivalTo
+		r.Missing = append(r.Missing, x.Missing...)
+	}
+	v.report.Chains = append(v.report.Chains, r)
+	return tip.Hash, nil
+}
+
+// object reads an object's index, and everything else of it if the verification
+// is full.
+func (v *verifier) object(o Object) (*Index, string, error) {
+	x, hash, err := readIndex(v.ctx, v.store, o)
+	if err != nil || !v.o.Full {
+		return x, hash, err
+	}
+	body, err := v.store.Get(v.ctx, o.Key, 0, -1)
+	if err != nil {
+		return nil, "", err
+	}
+	defer body.Close()
+	r := NewReader(body)
+	for {
+		rec, err := r.Next()
+		if err == io.EOF {
+			return r.Index(), r.Hash(), nil
+		}
+		if err != nil {
+			return nil, "", err
+		}
+		if !r.readable() {
+			return nil, "", r.corrupt(r.off, "the payload of sequence %d does not decode", rec.Seq)
+		}
+	}
+}
