@@ -67,10 +67,9 @@ func (d *draft) named(e entry) []entry {
 	})
 }
 
-// annotated reads the annotations, and adds a summary if there is none.
+// annotated reads the annotations.
 func (d *draft) annotated() {
 	labels := append(slices.Collect(maps.Keys(d.labels)), d.Labels...)
-	hasSummary := false
 	if e, ok := d.entries["annotations"]; ok {
 		for _, a := range d.named(e) {
 			source, ok := d.text(a)
@@ -85,15 +84,21 @@ func (d *draft) annotated() {
 				}
 				moved, position := *at, *at.Position
 				position.Line += line
+				if line > 0 {
+					position.Column = 1
+				}
 				moved.Position = &position
 				d.fault(&moved, "annotations", "%s: %v", a.key, err)
 				continue
 			}
 			d.annotations = append(d.annotations, annotation{a.key, t})
-			hasSummary = hasSummary || a.key == "summary"
 		}
 	}
-	if !hasSummary {
+}
+
+// describe adds a summary where the rule's author wrote none.
+func (d *draft) describe() {
+	if !slices.ContainsFunc(d.annotations, func(a annotation) bool { return a.name == "summary" }) {
 		d.annotations = append(d.annotations, annotation{"summary", d.summary()})
 	}
 	slices.SortFunc(d.annotations, func(a, b annotation) int { return strings.Compare(a.name, b.name) })

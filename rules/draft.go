@@ -52,6 +52,7 @@ var ruleKeys = []string{
 type draft struct {
 	*reader
 	*Rule
+	start   *token.Token // where the rule begins
 	entries map[string]entry
 }
 
@@ -63,12 +64,17 @@ func (r *reader) rule(n ast.Node) *Rule {
 	if all == nil {
 		return nil
 	}
-	d := draft{reader: r, Rule: &Rule{File: r.file}, entries: map[string]entry{}}
-	d.Line, d.column = all[0].at.Position.Line, all[0].at.Position.Column
+	if len(all) == 0 {
+		r.fault(n.GetToken(), "rules", "the rule is empty: begin with alert: and a name")
+		return nil
+	}
+	before := len(r.faults)
+	d := draft{reader: r, Rule: &Rule{File: r.file}, start: all[0].at, entries: map[string]entry{}}
+	d.Line, d.column = d.start.Position.Line, d.start.Position.Column
 	for _, e := range all {
 		d.entries[e.key] = e
 	}
-	d.name(all[0].at)
+	d.name()
 	var aggregates []entry
 	for _, e := range all {
 		isPercentile := percentile.MatchString(e.key)
@@ -92,17 +98,19 @@ func (r *reader) rule(n ast.Node) *Rule {
 	d.Cap = int(d.integer("cap", maxCap))
 	d.labelled()
 	d.evidenced()
-	if len(r.faults) == 0 {
-		d.annotated() // templates refer to labels
-		d.Fingerprint = d.fingerprint()
+	d.annotated()
+	if len(r.faults) > before {
+		return d.Rule
 	}
+	d.describe()
+	d.Fingerprint = d.fingerprint()
 	return d.Rule
 }
 
-func (d *draft) name(at *token.Token) {
+func (d *draft) name() {
 	e, ok := d.entries["alert"]
 	if !ok {
-		d.fault(at, "", "the rule has no alert: add alert: and a name")
+		d.fault(d.start, "", "the rule has no alert: add alert: and a name")
 		return
 	}
 	name, ok := d.text(e)
@@ -115,7 +123,7 @@ func (d *draft) name(at *token.Token) {
 func (d *draft) on() {
 	e, ok := d.entries["on"]
 	if !ok {
-		d.fault(d.entries["alert"].at, "on", "says which events the rule counts: add on: log, metric or audit")
+		d.fault(d.start, "on", "says which events the rule counts: add on: log, metric or audit")
 		return
 	}
 	items := []ast.Node{e.node}
@@ -123,9 +131,11 @@ func (d *draft) on() {
 		items = s.Values
 	}
 	for _, item := range items {
-		name, _ := scalar(item)
+		name, ok := scalar(item)
 		kind := schemas.Kind(name)
 		switch {
+		case !ok:
+			d.fault(item.GetToken(), "on", "want log, metric or audit, not %s", describeNode(item))
 		case kind.Class() == "":
 			d.fault(item.GetToken(), "on", "%q is not a kind of event: log, metric and audit are", name)
 		case slices.Contains(d.Kinds, kind):
@@ -244,7 +254,7 @@ func (d *draft) aggregated(found []entry) {
 	if e, ok := d.entries["window"]; ok {
 		d.Window = d.duration(e.key, minWindow, maxWindow)
 	} else {
-		d.fault(d.entries["alert"].at, "window", "says how far back the rule looks: add window: 5m or the like")
+		d.fault(d.start, "window", "says how far back the rule looks: add window: 5m or the like")
 	}
 	if e, ok := d.entries["keys"]; ok {
 		d.fault(e.at, "keys", "belongs to expect alone: remove it")
@@ -286,7 +296,7 @@ func (d *draft) aggregated(found []entry) {
 func (d *draft) oneAggregate(found []entry) {
 	const all = "count, rate, ratio, sum, avg, min, max, last, p50 to p99.9, or expect"
 	if len(found) == 0 {
-		d.fault(d.entries["alert"].at, "", "the rule computes nothing: add one of %s", all)
+		d.fault(d.start, "", "the rule computes nothing: add one of %s", all)
 		return
 	}
 	for _, e := range found[1:] {
@@ -305,7 +315,7 @@ func (d *draft) thresholds() {
 	case d.Aggregate == LastOf && d.aggregate != nil && d.aggregate.kind == truth:
 		d.Fire = Comparison{Op: "==", Value: 1}
 	default:
-		d.fault(d.entries["alert"].at, "fire", `says when the alert fires: add fire: "> 0" or the like`)
+		d.fault(d.start, "fire", `says when the alert fires: add fire: "> 0" or the like`)
 	}
 	d.Resolve = resolve
 	if fire != nil && resolve != nil && overlap(*fire, *resolve) {

@@ -27,6 +27,7 @@ func (c *compiler) unary(n *ast.UnaryNode) (evaluator, error) {
 	}
 	switch n.Operator {
 	case "not", "!":
+		n.Operator = "not" // one canonical form
 		return func(e *schemas.Event) value {
 			v := x(e)
 			if v.kind != truth {
@@ -64,8 +65,10 @@ func (c *compiler) binary(n *ast.BinaryNode) (evaluator, error) {
 	l, r := parts[0], parts[1]
 	switch n.Operator {
 	case "and", "&&":
+		n.Operator = "and" // one canonical form
 		return decides(l, r, 0), nil
 	case "or", "||":
+		n.Operator = "or"
 		return decides(l, r, 1), nil
 	case "??":
 		return func(e *schemas.Event) value {

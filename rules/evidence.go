@@ -2,6 +2,7 @@ package rules
 
 import (
 	"math"
+	"strings"
 
 	"github.com/dermai/millrace/schemas"
 )
@@ -16,14 +17,14 @@ const (
 // lists and no others.
 func (r *Rule) Evidence(env *Env, o schemas.Order) schemas.Evidence {
 	e := env.event
-	ev := schemas.Evidence{Order: o, ID: cut(e.ID, maxEvidenceID), Trace: cut(e.TraceID, maxEvidenceID)}
+	ev := schemas.Evidence{Order: o, ID: keep(e.ID, maxEvidenceID), Trace: keep(e.TraceID, maxEvidenceID)}
 	if r.worst != nil {
 		if n, ok := r.worst.number(e); ok && math.Abs(n) < limit {
 			ev.Rank = n
 		}
 	}
 	for _, f := range r.evidence {
-		if s := cut(f.shown(e), maxEvidenceText); s != "" {
+		if s := keep(f.shown(e), maxEvidenceText); s != "" {
 			if ev.Fields == nil {
 				ev.Fields = make(map[string]string, len(r.evidence))
 			}
@@ -32,6 +33,10 @@ func (r *Rule) Evidence(env *Env, o schemas.Order) schemas.Evidence {
 	}
 	return ev
 }
+
+// keep is cut with a copy, so that evidence does not hold on to the whole text of
+// its event.
+func keep(s string, runes int) string { return strings.Clone(cut(s, runes)) }
 
 // EvidenceLess tells whether a comes before b: the worst first where the rule
 // says what is worst, otherwise and among equals in the order of time.

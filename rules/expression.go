@@ -142,6 +142,10 @@ func explain(source string, err error) *exprError {
 	}
 	msg := at.Message
 	switch {
+	case strings.Contains(msg, "exceeds maximum allowed nodes"):
+		msg = fmt.Sprintf("has more than %d parts: make two rules of it", maxNodes)
+	case msg == "unexpected token EOF":
+		msg = "the expression ends too soon (in YAML, a # after a space begins a comment: quote the expression)"
 	case strings.HasPrefix(msg, `unexpected token Operator("=")`):
 		msg = "= does not compare: write =="
 	case strings.HasPrefix(msg, "unknown name "):
@@ -235,6 +239,9 @@ func (c *compiler) compile(n ast.Node) (evaluator, error) {
 	case *ast.ChainNode:
 		return c.compile(n.Node)
 	case *ast.MemberNode:
+		if of, ok := n.Node.(*ast.IdentifierNode); ok && of.Value == "error" {
+			return nil, c.refuse(n, "an error has error.type, error.message and error.stack")
+		}
 		return nil, c.refuse(n, `only an event's fields can be read, by constant names: attributes.job or attributes["job name"]`)
 	case *ast.IdentifierNode:
 		switch n.Value {

@@ -202,8 +202,17 @@ func (r *reader) syntax(err error) {
 	switch {
 	case strings.HasPrefix(msg, "invalid header option"):
 		msg = `a value that begins with > or | must be quoted: fire: "> 5%"`
-	case strings.Contains(msg, "cannot start any token"):
+	case strings.HasPrefix(msg, "found character '\t'"):
+		msg = "a tab can't indent: use spaces"
+	case strings.Contains(msg, "reserved character"), strings.Contains(msg, "cannot start any token"),
+		strings.HasPrefix(msg, "mapping value is not allowed"):
 		msg += ": quote the value"
+	case strings.HasSuffix(msg, "not found"), strings.HasPrefix(msg, "could not find end"):
+		msg += ": close what was opened"
+	case strings.HasPrefix(msg, "value is not allowed in this context"), strings.HasPrefix(msg, "unexpected key name"):
+		msg += ": look at the indentation"
+	case strings.HasPrefix(msg, "mapping key"):
+		msg += ": remove one"
 	}
 	r.fault(at.GetToken(), "", "%s", msg)
 }
