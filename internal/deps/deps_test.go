@@ -29,7 +29,7 @@ var arrows = map[string]string{
 	"fence":   "",
 
 	// Decides, without I/O.
-	"rules":          "schemas",
+	"rules":          "schemas internal/suggest",
 	"rules/engine":   "schemas rules",
 	"rules/ruletest": "schemas rules rules/engine",
 	"stages":         "schemas fence rules rules/engine",
@@ -44,6 +44,7 @@ var arrows = map[string]string{
 
 	// The whole.
 	"internal/secret":     "",
+	"internal/suggest":    "",
 	"internal/app/config": "...",
 	"internal/app/ops":    "",
 	"internal/app":        "...",

@@ -92,9 +92,10 @@ type Deployment struct {
 type Archive struct {
 	// Dir is the directory of the objects. Default: archive in the data directory.
 	Dir Path `yaml:"dir"`
-	// CutBytes is the size of an object, before it is put. Default: 64MiB.
+	// CutBytes is the size at which an object is put. Default: 10MB.
 	CutBytes Size `yaml:"cut_bytes"`
-	// CutAge is how long events wait for an object to fill. Default: 5m.
+	// CutAge is how long events wait for an object to fill. Default: 0s, which
+	// stands for 1m for the audit trail and 5m for everything else.
 	CutAge time.Duration `yaml:"cut_age"`
 }
 
@@ -139,7 +140,7 @@ func Default() Config {
 		Replicas:   1,
 		Deployment: Deployment{Tick: time.Second, Lateness: time.Second, Delay: 5 * time.Second},
 		Rules:      []Path{},
-		Archive:    Archive{CutBytes: 64 << 20, CutAge: 5 * time.Minute},
+		Archive:    Archive{CutBytes: 10e6},
 		Publisher:  Publisher{Zone: "UTC", Follow: []Path{}, Audit: Audit{Enabled: true}},
 	}
 }
@@ -193,8 +194,8 @@ func (c Config) Validate() error {
 	if c.Archive.CutBytes < 1<<10 {
 		fault("archive.cut_bytes", "%v: use 1KiB or more", c.Archive.CutBytes)
 	}
-	if c.Archive.CutAge < time.Second {
-		fault("archive.cut_age", "%v: use 1s or more", c.Archive.CutAge)
+	if d := c.Archive.CutAge; d != 0 && d < time.Second {
+		fault("archive.cut_age", "%v: use 1s or more, or 0s for the default", d)
 	}
 	if _, err := time.LoadLocation(c.Publisher.Zone); err != nil || c.Publisher.Zone == "Local" {
 		fault("publisher.zone", "%q: use UTC or a name such as Europe/Vienna", c.Publisher.Zone)

@@ -288,7 +288,7 @@ func TestWarnings(t *testing.T) {
 }
 
 func TestSize(t *testing.T) {
-	for text, want := range map[string]config.Size{"0": 0, "1536": 1536, "1B": 1, "64MiB": 64 << 20, "2 GiB": 2 << 30, "1TiB": 1 << 40} {
+	for text, want := range map[string]config.Size{"0": 0, "1536": 1536, "1B": 1, "64MiB": 64 << 20, "10MB": 10e6, "2 GiB": 2 << 30, "1TiB": 1 << 40} {
 		var s, again config.Size
 		if err := s.UnmarshalText([]byte(text)); err != nil || s != want {
 			t.Errorf("%q: %d, %v; want %d", text, s, err, want)
@@ -297,7 +297,7 @@ func TestSize(t *testing.T) {
 			t.Errorf("%q: written as %q, read as %d, %v", text, s, again, err)
 		}
 	}
-	for _, text := range []string{"", "MiB", "-1", "1.5GiB", "1MB", "9999999TiB", "1 mebibyte"} {
+	for _, text := range []string{"", "MiB", "-1", "1.5GiB", "1mb", "9999999TiB", "1 mebibyte"} {
 		var s config.Size
 		if err := s.UnmarshalText([]byte(text)); err == nil {
 			t.Errorf("%q: taken as %d", text, s)

@@ -2,6 +2,7 @@ package config
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"reflect"
 	"strings"
@@ -11,9 +12,9 @@ import (
 
 // Setting is one value as config show prints it: without secrets.
 type Setting struct {
-	Path  string `json:"path"`
-	Value string `json:"value"` // as YAML
-	From  string `json:"from"`  // see Loaded.Where
+	Path  string          `json:"path"`
+	Value json.RawMessage `json:"value"`
+	From  string          `json:"from"` // see Loaded.Where
 }
 
 // Show lists every value in force, in the order of the fields, and no secret.
@@ -83,8 +84,13 @@ func (s *shower) leaf(key string, v reflect.Value, path string) {
 		s.err = fmt.Errorf("show %s: %w", path, err)
 		return
 	}
+	asJSON, err := yaml.YAMLToJSON(b)
+	if err != nil {
+		s.err = fmt.Errorf("show %s: %w", path, err)
+		return
+	}
 	value, from := strings.TrimSpace(string(b)), s.loaded.Where(path)
-	s.settings = append(s.settings, Setting{path, value, from})
+	s.settings = append(s.settings, Setting{path, bytes.TrimSpace(asJSON), from})
 	s.line(fmt.Sprintf("%-*s # %s", commentColumn-len(s.indent), key+" "+value, from))
 }
 

@@ -13,13 +13,13 @@ import (
 // the file's directory, in flags and variables to the working directory.
 type Path string
 
-// Size is a number of bytes: 1048576, 512KiB, 64MiB, 1GiB.
+// Size is a number of bytes: 1048576, 512KiB, 64MiB, 10MB.
 type Size int64
 
 var units = []struct {
 	suffix string
 	bytes  int64
-}{{"TiB", 1 << 40}, {"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"B", 1}}
+}{{"TiB", 1 << 40}, {"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"GB", 1e9}, {"MB", 1e6}, {"KB", 1e3}, {"B", 1}}
 
 // String is the shortest exact way to write the size.
 func (s Size) String() string {

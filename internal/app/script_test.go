@@ -1,0 +1,30 @@
+package app_test
+
+import (
+	"os"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/dermai/millrace/internal/app"
+	"github.com/dermai/millrace/internal/testenv"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"millrace": func() { os.Exit(app.Millrace(app.OS())) },
+	})
+}
+
+// TestScript runs the programs as an operator does.
+func TestScript(t *testing.T) {
+	for _, program := range []string{"jq", "zstd", "gzip"} {
+		testenv.Need(t, program)
+	}
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		UpdateScripts:       os.Getenv("UPDATE_SCRIPTS") == "true",
+	})
+}
