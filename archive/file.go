@@ -129,7 +129,10 @@ func (s *FileStore) put(ctx context.Context, key string, body io.Reader, size in
 	dir := path.Dir(key)
 	// The winner may have died between its link and its sync, so that whoever
 	// finds an object syncs its directories before saying that it exists.
-	if _, err := s.root.Lstat(key); err == nil {
+	if info, err := s.root.Lstat(key); err == nil {
+		if !info.Mode().IsRegular() {
+			return errors.New("there is something else than an object at the key")
+		}
 		return cmp.Or(s.syncUp(dir), ErrExists)
 	}
 	if err := s.root.MkdirAll(dir, 0o700); err != nil {
