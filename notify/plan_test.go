@@ -132,7 +132,7 @@ func TestPlanRestartIsBounded(t *testing.T) {
 	w.settle(w.plan(cfg, w.log, nil, 100))
 	p := w.plan(cfg, w.log, nil, 100)
 	w.settle(p)
-	for i := range int64(1000) {
+	for i := range int64(500) {
 		change := []string{"fire", "end"}[i%2]
 		w.put("alerts.telemetry", schemas.TypeDecision, schemas.Decision{Class: schemas.Telemetry, Tick: i + 1, Done: true,
 			Transitions: []schemas.Transition{transition(i+1, change, "R", "1", nil)}})
@@ -144,22 +144,23 @@ func TestPlanRestartIsBounded(t *testing.T) {
 	if end := last[len(last)-1].Seq; r.least < end-100 {
 		t.Errorf("read again from %d, ALERTS ends at %d", r.least, end)
 	}
-	if got := stored[schemas.Notification](w, "notify.team", schemas.TypeNotification); len(got) != 1000 {
-		t.Errorf("%d notifications, want 1000", len(got))
+	if got := stored[schemas.Notification](w, "notify.team", schemas.TypeNotification); len(got) != 500 {
+		t.Errorf("%d notifications, want 500", len(got))
 	}
 	// A planner state of several parts is put together again.
-	for i := range int64(3000) {
-		w.put("alerts.telemetry", schemas.TypeDecision, schemas.Decision{Class: schemas.Telemetry, Tick: 2000 + i, Done: true,
-			Transitions: []schemas.Transition{transition(2000+i, "fire", "R", "1", map[string]string{"x": noise(w.rng, 500), "n": fmt.Sprint(i)})}})
+	d := schemas.Decision{Class: schemas.Telemetry, Tick: 2000, Done: true}
+	for i := range 3000 {
+		d.Transitions = append(d.Transitions, transition(2000, "fire", "R", "1", map[string]string{"x": noise(w.rng, 500), "n": fmt.Sprint(i)}))
 	}
-	w.settle(w.plan(cfg, w.log, nil, 2900))
+	w.put("alerts.telemetry", schemas.TypeDecision, d)
+	w.settle(w.plan(cfg, w.log, nil, 1))
 	parts := stored[schemas.CheckpointPart](w, "notify.team", schemas.TypeCheckpoint)
 	if of := parts[len(parts)-1].Of; of < 2 {
 		t.Fatalf("the state has %d part", of)
 	}
 	w.put("alerts.telemetry", schemas.TypeDecision, schemas.Decision{Class: schemas.Telemetry, Tick: 9000, Done: true,
 		Transitions: []schemas.Transition{transition(9000, "fire", "R", "1", nil)}})
-	w.settle(w.plan(cfg, w.log, nil, 2900))
+	w.settle(w.plan(cfg, w.log, nil, 100))
 	got := stored[schemas.Notification](w, "notify.team", schemas.TypeNotification)
 	if n := got[len(got)-1]; len(n.Alerts)+n.Truncated != 3001 {
 		t.Errorf("after the restart a group has %d alerts, want 3001", len(n.Alerts)+n.Truncated)
