@@ -48,7 +48,7 @@ func (a *asking) arrived(p schemas.Partition, arrival int64) {
 func (m *Evaluate) ask(ctx context.Context) error {
 	s := m.control.Schedule()
 	t := s.Timing()
-	due, waits := m.decider.Waits()
+	due, waits := m.waits()
 	now := m.cfg.Clock()
 	target := (due + t.Lateness) * int64(t.Tick)
 	late := now.Add(m.asking.offset).Sub(time.Unix(0, target))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/dermai/millrace/fence"
@@ -32,6 +33,10 @@ type EvaluateConfig struct {
 	// Active says whether this evaluator shall decide. While it is false it
 	// follows what another one decides, and is ready to go on. nil: always.
 	Active func() bool
+	// Linger is for how long after the last change that somebody is told of the
+	// ticks go on, though nothing waits for them here: planners hold back
+	// notifications until a later tick.
+	Linger time.Duration
 	// PartBytes bounds one message; see engine.Decider. 0: its default.
 	PartBytes int
 	Metrics   *Metrics // nil: not counted
@@ -59,6 +64,7 @@ type Evaluate struct {
 	claimed bool
 	queue   []output
 	written int64 // last tick that the log says is decided
+	changed int64 // last tick with a change that somebody is told of
 	check   checkpoints
 }
 
@@ -223,6 +229,9 @@ func (m *Evaluate) decide() (bool, error) {
 // emit queues the decisions of one tick, but for what is logged already.
 func (m *Evaluate) emit(parts []schemas.Decision) error {
 	for _, d := range parts {
+		if slices.ContainsFunc(d.Transitions, func(t schemas.Transition) bool { return !t.Quiet() }) {
+			m.changed = d.Tick
+		}
 		covered, err := m.logged.covers(&d)
 		if err != nil {
 			return err
@@ -245,10 +254,24 @@ func (m *Evaluate) emitQuiet() error {
 	if tick > m.check.tick && (tick-m.check.tick)*length >= checkTime {
 		return m.enqueueCheckpoint()
 	}
-	if tick > m.written && (tick-m.written)*length >= quietTime {
+	if tick > m.written && ((tick-m.written)*length >= quietTime || m.written < m.lingers() && m.lingers() <= tick) {
 		return m.enqueue(schemas.Decision{Class: m.cfg.Class, Tick: tick, Done: true})
 	}
 	return nil
+}
+
+// lingers is the tick until which planners may hold back the last change.
+func (m *Evaluate) lingers() int64 {
+	return m.changed + m.control.Schedule().Timing().Ticks(m.cfg.Linger)
+}
+
+// waits gives the tick that something waits for.
+func (m *Evaluate) waits() (tick int64, ok bool) {
+	tick, ok = m.decider.Waits()
+	if until := m.lingers(); m.changed > 0 && m.decider.Tick() < until && (!ok || until < tick) {
+		return until, true
+	}
+	return tick, ok
 }
 
 func (m *Evaluate) enqueue(d schemas.Decision) error {

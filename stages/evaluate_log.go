@@ -143,7 +143,8 @@ func (c *checkpoints) follow(seq uint64, part *schemas.CheckpointPart) {
 type memory struct {
 	Decider []byte                      `json:"decider"`
 	Chains  map[schemas.Partition]chain `json:"chains"`
-	Next    uint64                      `json:"next"` // sequence of PARTIALS to read on from
+	Next    uint64                      `json:"next"`    // sequence of PARTIALS to read on from
+	Changed int64                       `json:"changed"` // last tick with a change that somebody is told of
 }
 
 func (m *Evaluate) enqueueCheckpoint() error {
@@ -151,7 +152,7 @@ func (m *Evaluate) enqueueCheckpoint() error {
 	if err != nil {
 		return fence.Incident(m.cfg.Class.Alerts(), "checkpoint: %v", err)
 	}
-	state, err := schemas.Encode(memory{Decider: decider, Chains: m.chains, Next: m.next})
+	state, err := schemas.Encode(memory{Decider: decider, Chains: m.chains, Next: m.next, Changed: m.changed})
 	if err != nil {
 		return fence.Incident(m.cfg.Class.Alerts(), "checkpoint: %v", err)
 	}
@@ -211,7 +212,7 @@ func (m *Evaluate) restore(ctx context.Context) (bool, error) {
 		return false, fence.Incident(m.cfg.Class.Alerts(), "no checkpoint can be read: %v", bad)
 	}
 	m.decider = m.newDecider()
-	m.next, m.written = 1, first-1
+	m.next, m.written, m.changed = 1, first-1, 0
 	m.logged = logged{next: 1, tick: first - 1}
 	m.check.tick = first - 1
 	return true, nil
@@ -267,7 +268,7 @@ func (m *Evaluate) remember(state []byte, next uint64) error {
 	if err := decider.Restore(saved.Decider); err != nil {
 		return unusable(m.check.last, "%w", err)
 	}
-	m.decider, m.chains, m.next = decider, saved.Chains, saved.Next
+	m.decider, m.chains, m.next, m.changed = decider, saved.Chains, saved.Next, saved.Changed
 	m.logged = logged{next: next, tick: decider.Tick()}
 	m.written, m.check.tick, m.check.needed = decider.Tick(), decider.Tick(), saved.Next
 	return nil
