@@ -114,17 +114,13 @@ func run(p Process, name, about string, grammar any) int {
 
 // exitCode says what became of a command.
 func exitCode(stderr io.Writer, name string, err error) int {
-	var findings findingsError
-	switch {
-	case err == nil:
+	if err == nil {
 		return exitFine
-	case errors.As(err, &findings):
-		if findings.summary != "" {
-			fmt.Fprintf(stderr, "%s: %v\n", name, findings.summary)
-		}
-		return exitFindings
 	}
 	fmt.Fprintf(stderr, "%s: %v\n", name, err)
+	if _, ok := errors.AsType[findingsError](err); ok {
+		return exitFindings
+	}
 	return exitFault
 }
 

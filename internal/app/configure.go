@@ -37,7 +37,7 @@ func (*configCheck) Run(_ context.Context, s *session) error {
 		}
 	}
 	if len(findings) > 0 {
-		return findingsError{plural(len(findings), "finding")}
+		return findingsError(plural(len(findings), "finding"))
 	}
 	file := s.config.File
 	if file == "" {

@@ -26,7 +26,7 @@ const (
 )
 
 // findingsError ends a command that did its work and found something wrong.
-// What was found is said already, but for a summary.
-type findingsError struct{ summary string }
+// What was found is said already; the error sums it up.
+type findingsError string
 
-func (e findingsError) Error() string { return e.summary }
+func (e findingsError) Error() string { return string(e) }

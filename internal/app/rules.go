@@ -38,7 +38,7 @@ func (c *rulesCheck) Run(_ context.Context, s *session) error {
 		}
 	}
 	if len(faults) > 0 {
-		return findingsError{plural(len(faults), "fault")}
+		return findingsError(plural(len(faults), "fault"))
 	}
 	for _, f := range files {
 		set, err := rules.Parse(f)
@@ -97,8 +97,8 @@ func (s *session) ruleFiles(names []string) ([]schemas.RuleFile, error) {
 func ruleFaults(err error) ([]*rules.Fault, error) {
 	var faults []*rules.Fault
 	for _, err := range config.Flatten(err) {
-		var f *rules.Fault
-		if !errors.As(err, &f) {
+		f, ok := errors.AsType[*rules.Fault](err)
+		if !ok {
 			return nil, err
 		}
 		faults = append(faults, f)

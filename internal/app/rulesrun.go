@@ -56,7 +56,7 @@ func (c *rulesRun) Run(ctx context.Context, s *session) error {
 		fmt.Fprintf(s.Stderr, "%s: for %s a condition was false because an attribute was missing or of another type\n", name, plural(int(sum.Mismatched[name]), "event"))
 	}
 	if refused > 0 {
-		return findingsError{plural(refused, "line") + " refused"}
+		return findingsError(plural(refused, "line") + " refused")
 	}
 	return nil
 }

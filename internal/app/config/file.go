@@ -28,15 +28,14 @@ func decodeFile(l *Loaded, text []byte) []error {
 	f := &file{loaded: l}
 	tree, err := parser.ParseBytes(text, 0)
 	if err != nil {
-		var syntax yaml.Error
-		if errors.As(err, &syntax) {
-			f.fault(syntax.GetToken(), "", "%s", syntax.GetMessage())
+		if syntax, ok := errors.AsType[yaml.Error](err); ok {
+			f.faultf(syntax.GetToken(), "", "%s", syntax.GetMessage())
 			return f.faults
 		}
 		return []error{&Fault{l.File, "", err.Error()}}
 	}
 	if len(tree.Docs) > 1 {
-		f.fault(tree.Docs[1].GetToken(), "", "a second document: put everything into one")
+		f.faultf(tree.Docs[1].GetToken(), "", "a second document: put everything into one")
 	}
 	if len(tree.Docs) > 0 && tree.Docs[0].Body != nil {
 		f.decode(tree.Docs[0].Body, reflect.ValueOf(&l.Config).Elem(), "")
@@ -51,7 +50,7 @@ func (f *file) place(t *token.Token) string {
 	return fmt.Sprintf("%s:%d:%d", f.loaded.File, t.Position.Line, t.Position.Column)
 }
 
-func (f *file) fault(t *token.Token, path, format string, args ...any) {
+func (f *file) faultf(t *token.Token, path, format string, args ...any) {
 	f.faults = append(f.faults, &Fault{f.place(t), path, fmt.Sprintf(format, args...)})
 }
 
@@ -61,7 +60,7 @@ func (f *file) decode(n ast.Node, v reflect.Value, path string) {
 	case ast.NullType, ast.CommentGroupType:
 		return
 	case ast.AnchorType, ast.AliasType, ast.MergeKeyType, ast.TagType:
-		f.fault(n.GetToken(), path, "anchors, aliases and tags are not known here: write the value out")
+		f.faultf(n.GetToken(), path, "anchors, aliases and tags are not known here: write the value out")
 		return
 	}
 	switch {
@@ -86,7 +85,7 @@ func (f *file) mapping(n ast.Node, v reflect.Value, path string) {
 	case *ast.MappingValueNode:
 		pairs = []*ast.MappingValueNode{n}
 	default:
-		f.fault(n.GetToken(), path, "want keys and values")
+		f.faultf(n.GetToken(), path, "want keys and values")
 		return
 	}
 	known := map[string]reflect.Value{}
@@ -107,14 +106,14 @@ func (f *file) mapping(n ast.Node, v reflect.Value, path string) {
 			f.secretFile(pair.Value, target, strings.TrimSuffix(child, "_file"))
 			continue
 		}
-		f.fault(key, child, "there is no such key%s", suggest.DidYouMean(key.Value, names))
+		f.faultf(key, child, "there is no such key%s", suggest.DidYouMean(key.Value, names))
 	}
 }
 
 func (f *file) list(n ast.Node, v reflect.Value, path string) {
 	items, ok := n.(*ast.SequenceNode)
 	if !ok {
-		f.fault(n.GetToken(), path, "want a list")
+		f.faultf(n.GetToken(), path, "want a list")
 		return
 	}
 	list := reflect.MakeSlice(v.Type(), len(items.Values), len(items.Values))
@@ -126,13 +125,13 @@ func (f *file) list(n ast.Node, v reflect.Value, path string) {
 
 func (f *file) leaf(n ast.Node, v reflect.Value, path string) {
 	f.loaded.origins[path] = f.place(n.GetToken())
-	if own, ok := v.Addr().Interface().(yaml.BytesUnmarshaler); ok {
+	if own, ok := reflect.TypeAssert[yaml.BytesUnmarshaler](v.Addr()); ok {
 		b, err := n.MarshalYAML()
 		if err == nil {
 			err = own.UnmarshalYAML(b)
 		}
 		if err != nil {
-			f.fault(n.GetToken(), path, "%v", err)
+			f.faultf(n.GetToken(), path, "%v", err)
 		}
 		return
 	}
@@ -142,11 +141,11 @@ func (f *file) leaf(n ast.Node, v reflect.Value, path string) {
 	}
 	text, ok := scalar(n)
 	if !ok {
-		f.fault(n.GetToken(), path, "want one value, not a list or keys")
+		f.faultf(n.GetToken(), path, "want one value, not a list or keys")
 		return
 	}
 	if err := setText(v, text); err != nil {
-		f.fault(n.GetToken(), path, "%v", err)
+		f.faultf(n.GetToken(), path, "%v", err)
 		return
 	}
 	if v.Type() == reflect.TypeFor[Path]() && text != "" && !filepath.IsAbs(text) {
@@ -165,7 +164,7 @@ func (f *file) secretFile(n ast.Node, v reflect.Value, path string) {
 		err = setText(v, text)
 	}
 	if err != nil {
-		f.fault(n.GetToken(), path, "%v", err)
+		f.faultf(n.GetToken(), path, "%v", err)
 	}
 }
 

@@ -190,8 +190,7 @@ func (l *Loaded) invalid() []error {
 	}
 	var faults []error
 	for _, err := range Flatten(err) {
-		var fault *Fault
-		if errors.As(err, &fault) {
+		if fault, ok := errors.AsType[*Fault](err); ok {
 			fault.Where = l.origins[fault.Path]
 		} else if l.File != "" {
 			err = fmt.Errorf("%s: %w", l.File, err)

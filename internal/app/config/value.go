@@ -55,7 +55,7 @@ func (s *Size) UnmarshalText(b []byte) error {
 // setText sets a value that a text can stand for, as flags, variables and the
 // scalars of the file do.
 func setText(v reflect.Value, text string) error {
-	if u, ok := v.Addr().Interface().(encoding.TextUnmarshaler); ok {
+	if u, ok := reflect.TypeAssert[encoding.TextUnmarshaler](v.Addr()); ok {
 		return u.UnmarshalText([]byte(text))
 	}
 	switch v.Interface().(type) {
