@@ -1,0 +1,133 @@
+package engine
+
+import (
+	"cmp"
+	"container/heap"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/go-json-experiment/json"
+
+	"github.com/dermai/millrace/schemas"
+)
+
+// checkpoint is the whole state of a decider at a tick, as JSON: a permanent
+// format. Two deciders with the same state have the same bytes.
+type checkpoint struct {
+	Class  schemas.Class `json:"class"`
+	Tick   int64         `json:"tick"`
+	Groups []groupState  `json:"groups"` // ascending by instance, then group
+	Rows   []schemas.Row `json:"rows"`   // not visible yet; ascending by tick, then key
+}
+
+type groupState struct {
+	Instance string        `json:"in"`
+	Group    string        `json:"g,omitempty"`
+	State    schemas.State `json:"state"`
+	Since    int64         `json:"since,omitempty"`
+	Active   int64         `json:"active,omitempty"`
+	Mark     *int64        `json:"mark,omitempty"` // tick of its admission under the rule's cap
+	Panes    []paneState   `json:"panes,omitempty"`
+}
+
+type paneState struct {
+	End  int64        `json:"e"`
+	Fold schemas.Fold `json:"f"`
+}
+
+// Checkpoint writes down the whole state after the last tick decided. How far
+// the partials were read is the caller's to add.
+func (d *Decider) Checkpoint() ([]byte, error) {
+	c := checkpoint{Class: d.class, Tick: d.tick, Groups: []groupState{}, Rows: []schemas.Row{}}
+	for _, w := range d.windows {
+		for _, g := range w.groups {
+			if g.idle() {
+				continue // it is there whenever its rule is
+			}
+			s := groupState{Instance: w.in.ID, Group: g.name, State: g.state, Since: g.since, Active: g.active}
+			if g.marked {
+				s.Mark = &g.mark
+			}
+			for _, p := range g.panes {
+				s.Panes = append(s.Panes, paneState{p.end, p.fold})
+			}
+			c.Groups = append(c.Groups, s)
+		}
+	}
+	slices.SortFunc(c.Groups, func(a, b groupState) int {
+		return cmp.Or(strings.Compare(a.Instance, b.Instance), strings.Compare(a.Group, b.Group))
+	})
+	for _, a := range d.rows {
+		at := len(c.Rows)
+		for p, f := range a.rows {
+			key := schemas.RowKey{Instance: p.instance, Group: p.group, Pane: p.pane, Visible: a.tick}
+			c.Rows = append(c.Rows, schemas.Row{RowKey: key, Fold: *f})
+		}
+		slices.SortFunc(c.Rows[at:], func(a, b schemas.Row) int { return compareKeys(a.RowKey, b.RowKey) })
+	}
+	data, err := json.Marshal(c, json.Deterministic(true))
+	if err != nil {
+		return nil, fmt.Errorf("checkpoint of %s at tick %d: %w", d.class, d.tick, err)
+	}
+	return data, nil
+}
+
+// Restore takes over the state of a checkpoint. The schedule must have settled
+// its tick. From there on the decider does what the one that wrote it did; after
+// an error it is as it was.
+func (d *Decider) Restore(data []byte) error {
+	if err := d.restore(data); err != nil {
+		return fmt.Errorf("restore the checkpoint of %s: %w", d.class, err)
+	}
+	return nil
+}
+
+func (d *Decider) restore(data []byte) error {
+	var c checkpoint
+	if err := json.Unmarshal(data, &c); err != nil {
+		return err
+	}
+	if c.Class != d.class {
+		return fmt.Errorf("it is one of %s", c.Class)
+	}
+	if c.Tick >= d.schedule.Limit() {
+		return fmt.Errorf("tick %d is not settled below %d: read the control log further first", c.Tick, d.schedule.Limit())
+	}
+	fresh := &Decider{PartBytes: d.PartBytes, schedule: d.schedule, class: d.class, tick: c.Tick, windows: map[string]*window{}}
+	for _, in := range d.schedule.At(c.Tick) {
+		if in.Rule.Class == d.class {
+			fresh.windows[in.ID] = newWindow(in)
+		}
+	}
+	for _, s := range c.Groups {
+		w := fresh.windows[s.Instance]
+		if w == nil {
+			return fmt.Errorf("rule instance %s is not in force at tick %d: the control log is another one", s.Instance, c.Tick)
+		}
+		g := w.groups[s.Group]
+		if g == nil {
+			g = w.add(s.Group)
+		}
+		g.state, g.since, g.active = s.State, s.Since, s.Active
+		if s.Mark != nil {
+			g.marked, g.mark = true, *s.Mark
+			w.marked++
+		}
+		for _, p := range s.Panes {
+			g.panes = append(g.panes, pane{p.End, p.Fold})
+		}
+	}
+	for _, w := range fresh.windows {
+		for _, g := range w.groups {
+			if _, now := fresh.read(g); g.sleep(c.Tick, now) {
+				heap.Push(&fresh.wakes, g)
+			}
+		}
+	}
+	if err := fresh.Add(c.Rows); err != nil {
+		return err
+	}
+	*d = *fresh
+	return nil
+}

@@ -1,0 +1,291 @@
+package engine_test
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/go-json-experiment/json"
+
+	"github.com/dermai/millrace/rules/engine"
+	"github.com/dermai/millrace/schemas"
+)
+
+// live runs the engine over a world as the distributed system does, with
+// processes that read in any order, stop anywhere and start again from what is
+// stored.
+type live struct {
+	*world
+	partials map[schemas.Partition][][]byte // stored, as JSON
+	alerts   []schemas.Decision             // stored
+	workers  map[schemas.Partition]*worker
+	eval     evaluator
+	stored   []storedCheckpoint
+	calm     bool
+}
+
+// reader folds the control log.
+type reader struct {
+	*engine.Schedule
+	read int
+}
+
+type worker struct {
+	reader
+	*engine.Reducer
+	frame int // index of the frame it stands in, -1 before the first
+}
+
+type evaluator struct {
+	reader
+	*engine.Decider
+	class    schemas.Class
+	taken    map[schemas.Partition]int
+	frontier map[schemas.Partition]int64
+}
+
+type storedCheckpoint struct {
+	data     []byte
+	taken    map[schemas.Partition]int
+	frontier map[schemas.Partition]int64
+}
+
+// reader starts a process: it reads the control log from its beginning or from
+// a snapshot.
+func (l *live) reader(from int) reader {
+	return reader{engine.NewSchedule(), from}
+}
+
+// anchor is the index of a control message that a fresh reader may begin with.
+func (l *live) anchor(upTo int) int {
+	for i := upTo - 1; i > 0; i-- {
+		if l.control[i].entry.Snapshot != nil && l.one(2) {
+			return i
+		}
+	}
+	return 0
+}
+
+func (l *live) follow(r *reader, n int) {
+	for ; n > 0 && r.read < len(l.control); n-- {
+		m := l.control[r.read]
+		if err := r.Apply(uint64(r.read+1), m.ts, &m.entry); err != nil {
+			panic(err)
+		}
+		r.read++
+	}
+}
+
+// run gives the transitions of a class and the last tick decided.
+func (w *world) run(class schemas.Class) ([]schemas.Transition, int64) {
+	l := &live{world: w, partials: map[schemas.Partition][][]byte{}, workers: map[schemas.Partition]*worker{}}
+	l.eval = evaluator{reader: l.reader(0), class: class}
+	for steps := 0; ; steps++ {
+		if steps > 3000 {
+			l.calm = true
+		}
+		for _, p := range w.parts {
+			if p.Class() == class && (l.calm || !l.one(3)) {
+				l.work(p)
+			}
+		}
+		if l.evaluate() {
+			break
+		}
+	}
+	var all []schemas.Transition
+	for _, d := range l.alerts {
+		all = append(all, d.Transitions...)
+	}
+	return all, l.eval.Tick()
+}
+
+// work moves the worker of a partition on by a little.
+func (l *live) work(p schemas.Partition) {
+	k := l.workers[p]
+	if k == nil || !l.calm && l.one(25) { // starts, or was killed
+		fresh := worker{reader: l.reader(l.anchor(l.workerSettled(p)))}
+		l.follow(&fresh.reader, l.workerSettled(p)-fresh.read)
+		if _, ok := fresh.Opened(p); !ok {
+			fresh.reader = l.reader(0)
+			for fresh.read < len(l.control) {
+				if _, ok := fresh.Opened(p); ok {
+					break
+				}
+				l.follow(&fresh.reader, 1)
+			}
+		}
+		fresh.Reducer = engine.NewReducer(fresh.Schedule, p)
+		fresh.frame = -1
+		if head := l.partials[p]; len(head) > 0 {
+			last := l.decode(head[len(head)-1])
+			fresh.Resume(last.To, last.ArrivalTo)
+			fresh.frame = int(last.To.Seq) - 1
+		}
+		k = &fresh
+		l.workers[p] = k
+	}
+	l.follow(&k.reader, l.IntN(6))
+	for n := 1 + l.IntN(6); n > 0; n-- {
+		at := k.Position()
+		if k.frame >= 0 && at.Index < len(l.streams[p][k.frame].events) {
+			if !k.Settled() {
+				break
+			}
+			k.Fold(at.Index, &l.streams[p][k.frame].events[at.Index])
+			continue
+		}
+		if k.frame+1 == len(l.streams[p]) || !k.Arrive(uint64(k.frame+2), l.streams[p][k.frame+1].ts) {
+			break
+		}
+		k.frame++
+	}
+	if l.calm || l.one(3) {
+		l.partials[p] = append(l.partials[p], l.encode(k.Cut()))
+	}
+}
+
+// workerSettled is how much of the control log a worker may skip to at a start:
+// all that is there up to now, or less.
+func (l *live) workerSettled(schemas.Partition) int { return l.IntN(len(l.control) + 1) }
+
+func (l *live) encode(p schemas.Partial) []byte {
+	data, err := json.Marshal(p)
+	if err != nil {
+		panic(err)
+	}
+	return data
+}
+
+func (l *live) decode(data []byte) schemas.Partial {
+	var p schemas.Partial
+	if err := json.Unmarshal(data, &p); err != nil {
+		panic(err)
+	}
+	return p
+}
+
+// evaluate moves the evaluator on by a little; true: everything is decided.
+func (l *live) evaluate() bool {
+	v := &l.eval
+	if v.Decider == nil || !l.calm && l.one(30) {
+		l.start(v)
+	}
+	if v.Decider == nil {
+		return false
+	}
+	l.follow(&v.reader, l.IntN(6))
+	for p := range l.partials {
+		for n := l.IntN(4); n > 0 && v.taken[p] < len(l.partials[p]); n-- {
+			part := l.decode(l.partials[p][v.taken[p]])
+			v.taken[p]++
+			v.frontier[p] = part.ArrivalTo
+			if err := v.Add(part.Rows); err != nil {
+				panic(err)
+			}
+		}
+	}
+	for n := l.IntN(8); n > 0; n-- {
+		settled := l.settled(v)
+		if l.one(2) {
+			v.SkipTo(settled)
+		}
+		if v.Tick() >= settled {
+			break
+		}
+		v.PartBytes = 1 + l.IntN(3000)
+		parts := engine.Rest(v.Decide(), l.head())
+		for i, part := range parts {
+			l.alerts = append(l.alerts, part)
+			if !l.calm && i+1 < len(parts) && l.one(4) { // killed between two parts
+				l.start(v)
+				return false
+			}
+		}
+		if l.one(10) {
+			data, err := v.Checkpoint()
+			if err != nil {
+				panic(err)
+			}
+			l.stored = append(l.stored, storedCheckpoint{data, clone(v.taken), clone(v.frontier)})
+		}
+	}
+	for p, list := range l.partials {
+		if v.taken[p] < len(list) {
+			return false
+		}
+	}
+	for _, p := range l.parts {
+		if k := l.workers[p]; p.Class() == v.class && (k == nil || k.frame+1 < len(l.streams[p])) {
+			return false
+		}
+	}
+	return v.read == len(l.control) && v.Tick() >= l.last(v)
+}
+
+// last is the tick up to which the world can be decided.
+func (l *live) last(v *evaluator) int64 {
+	return v.Timing().Sec(l.end) + 50
+}
+
+func (l *live) head() schemas.Decision {
+	if len(l.alerts) == 0 {
+		return schemas.Decision{Tick: math.MinInt64, Done: true}
+	}
+	return l.alerts[len(l.alerts)-1]
+}
+
+// settled is the last tick that may be decided.
+func (l *live) settled(v *evaluator) int64 {
+	settled := min(v.Limit()-1, l.last(v))
+	for _, p := range v.Partitions(v.class) {
+		opened, _ := v.Opened(p)
+		frontier, ok := v.frontier[p]
+		if !ok {
+			frontier = v.Floor(p)
+		}
+		settled = min(settled, max(opened-1, v.Timing().Decidable(frontier)))
+	}
+	return settled
+}
+
+// start begins with a stored checkpoint, or with nothing.
+func (l *live) start(v *evaluator) {
+	*v = evaluator{reader: l.reader(0), class: v.class, taken: map[schemas.Partition]int{}, frontier: map[schemas.Partition]int64{}}
+	for {
+		l.follow(&v.reader, 1)
+		if _, ok := v.First(); ok {
+			break
+		}
+	}
+	v.Decider = engine.NewDecider(v.Schedule, v.class)
+	if len(l.stored) == 0 || l.one(5) {
+		return
+	}
+	from := l.stored[len(l.stored)-1-l.IntN(min(2, len(l.stored)))]
+	v.taken, v.frontier = clone(from.taken), clone(from.frontier)
+	if at := l.anchor(len(l.control)); at > 0 && l.one(2) {
+		v.reader = l.reader(at)
+		v.Decider = nil
+	}
+	for {
+		if v.Decider != nil {
+			err := v.Restore(from.data)
+			if err == nil {
+				return
+			}
+			if v.read == len(l.control) {
+				panic(fmt.Sprint("restore: ", err))
+			}
+		}
+		l.follow(&v.reader, 1)
+		v.Decider = engine.NewDecider(v.Schedule, v.class)
+	}
+}
+
+func clone[K comparable, V any](m map[K]V) map[K]V {
+	c := make(map[K]V, len(m))
+	for k, v := range m {
+		c[k] = v
+	}
+	return c
+}

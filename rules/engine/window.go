@@ -1,0 +1,196 @@
+package engine
+
+import (
+	"cmp"
+	"container/heap"
+	"slices"
+
+	"github.com/dermai/millrace/rules"
+	"github.com/dermai/millrace/schemas"
+)
+
+// window holds the groups of one rule instance.
+type window struct {
+	in     *Instance
+	gone   bool
+	groups map[string]*group
+	marked int // groups that count against the rule's cap
+}
+
+// group is one alert: the panes of its window and its state.
+type group struct {
+	window *window
+	name   string
+	key    string // <instance>|<name>
+	panes  []pane // ascending by end
+	standing
+	active int64 // tick at which the alert left inactive
+
+	// marked groups were admitted under the rule's cap at tick mark.
+	marked bool
+	mark   int64
+
+	wake int64 // next tick at which the alert may change by itself
+	at   int   // index in wakes, -1: not there
+}
+
+// pane is what the rows of up to w ticks add up to; end is the last of them.
+type pane struct {
+	end  int64
+	fold schemas.Fold
+}
+
+func newWindow(in *Instance) *window {
+	w := &window{in: in, groups: map[string]*group{}}
+	if in.silent {
+		for _, name := range in.Rule.Keys {
+			w.add(name)
+		}
+		if len(in.Rule.By) == 0 {
+			w.add("")
+		}
+	}
+	return w
+}
+
+func (w *window) add(name string) *group {
+	g := &group{window: w, name: name, key: w.in.ID + "|" + name, at: -1, standing: standing{state: schemas.Inactive}}
+	w.groups[name] = g
+	return g
+}
+
+// admit finds or makes the group that counts the rows of a group; admitted
+// tells that it was let in under the cap just now. The group of a rule without
+// by and the keys that a rule names need no admission.
+func (w *window) admit(name string, tick int64) (g *group, admitted bool) {
+	if g = w.groups[name]; g != nil {
+		return g, false
+	}
+	limit := w.in.Rule.Cap
+	if limit == 0 {
+		limit = rules.DefaultCap
+	}
+	switch {
+	case w.free(name):
+		return w.add(name), false
+	case w.marked < limit:
+		g = w.add(name)
+		g.marked, g.mark = true, tick
+		w.marked++
+		return g, true
+	case w.groups[rules.Overflow] != nil:
+		return w.groups[rules.Overflow], false
+	}
+	return w.add(rules.Overflow), false
+}
+
+func (w *window) free(name string) bool {
+	_, named := slices.BinarySearch(w.in.Rule.Keys, name)
+	return named || len(w.in.Rule.By) == 0
+}
+
+// forget drops a group.
+func (w *window) forget(g *group) {
+	delete(w.groups, g.name)
+	if g.marked {
+		w.marked--
+	}
+}
+
+// enter adds rows to the pane that ends at a tick.
+func (g *group) enter(end int64, f *schemas.Fold) {
+	i, ok := slices.BinarySearchFunc(g.panes, end, func(p pane, t int64) int { return cmp.Compare(p.end, t) })
+	if !ok {
+		g.panes = slices.Insert(g.panes, i, pane{end: end, fold: *f})
+		return
+	}
+	merge(&g.panes[i].fold, f)
+}
+
+// leave drops the panes that end at or before a tick.
+func (g *group) leave(tick int64) {
+	n := 0
+	for n < len(g.panes) && g.panes[n].end <= tick {
+		n++
+	}
+	g.panes = slices.Delete(g.panes, 0, n)
+}
+
+// fold adds up the window.
+func (g *group) fold() schemas.Fold {
+	var f schemas.Fold
+	for i := range g.panes {
+		merge(&f, &g.panes[i].fold)
+	}
+	return f
+}
+
+// idle tells that the group has neither samples nor a state.
+func (g *group) idle() bool { return len(g.panes) == 0 && g.state == schemas.Inactive }
+
+// forgotten groups are idle, and their rule does not ask for them by itself.
+func (g *group) forgotten() bool {
+	return g.idle() && !(g.window.in.silent && g.window.free(g.name))
+}
+
+// sleep sets the tick at which the alert may next change if its window gets no
+// more rows, given the verdict at the tick that was just decided; false: never.
+func (g *group) sleep(tick int64, now verdict) bool {
+	if g.forgotten() {
+		return false
+	}
+	in := g.window.in
+	set := false
+	soonest := func(t int64) {
+		if !set || t < g.wake {
+			g.wake, set = t, true
+		}
+	}
+	if in.step(g.standing, now, tick+1).state != g.state {
+		soonest(tick + 1)
+	}
+	if t, ok := in.deadline(g.standing); ok {
+		soonest(t)
+	}
+	if len(g.panes) > 0 {
+		soonest(g.panes[0].end + in.Window)
+	}
+	if t := in.Born + in.Window; in.silent && tick < t {
+		soonest(t)
+	}
+	return set
+}
+
+// wakes orders groups by the tick at which they wake: a heap.
+type wakes []*group
+
+func (w wakes) Len() int           { return len(w) }
+func (w wakes) Less(i, j int) bool { return w[i].wake < w[j].wake }
+func (w wakes) Swap(i, j int) {
+	w[i], w[j] = w[j], w[i]
+	w[i].at, w[j].at = i, j
+}
+
+// Push is heap.Interface's.
+func (w *wakes) Push(x any) {
+	g := x.(*group)
+	g.at = len(*w)
+	*w = append(*w, g)
+}
+
+// Pop is heap.Interface's.
+func (w *wakes) Pop() any {
+	last := len(*w) - 1
+	g := (*w)[last]
+	(*w)[last] = nil
+	*w = (*w)[:last]
+	g.at = -1
+	return g
+}
+
+// rouse takes a group out, if it is there.
+func (w *wakes) rouse(g *group) {
+	if g.at >= 0 {
+		heap.Remove(w, g.at)
+	}
+}
