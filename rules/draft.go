@@ -229,18 +229,19 @@ func (d *draft) groupBy() {
 // fieldList reads references; the result has as many as there are items, or
 // faults were noted.
 func (d *draft) fieldList(key string, items []ast.Node) []field {
+	placeholder := field{own: "service"}
 	fields := make([]field, len(items))
 	for i, item := range items {
 		source, ok := scalar(item)
 		if !ok {
 			d.fault(item.GetToken(), key, "want a field such as service or attributes.job, not %s", describeNode(item))
-			fields[i] = field{own: "service"}
+			fields[i] = placeholder
 			continue
 		}
 		f, err := parseField(source)
 		if err != nil {
 			d.fault(within(item, source, err), key, "%s: %v", source, err)
-			f = field{own: "service"}
+			f = placeholder
 		}
 		fields[i] = f
 	}

@@ -85,6 +85,9 @@ func (c *compiler) binary(n *ast.BinaryNode) (evaluator, error) {
 		case isNil(n.Left):
 			return isNull(r, want), nil
 		}
+		if f, s, ok := textIs(n); ok { // by far the commonest, and quicker
+			return func(e *schemas.Event) value { return truthOf((f(e) == s) == want) }, nil
+		}
 		return func(e *schemas.Event) value {
 			a, b := l(e), r(e)
 			if a.kind != b.kind || a.kind == missing || a.kind == compound {
@@ -146,6 +149,20 @@ func decides(l, r evaluator, by float64) evaluator {
 		}
 		return b
 	}
+}
+
+// textIs recognises a comparison of a text of the event's own with a constant.
+func textIs(n *ast.BinaryNode) (get func(*schemas.Event) string, constant string, ok bool) {
+	l, r := n.Left, n.Right
+	if _, ok := l.(*ast.StringNode); ok {
+		l, r = r, l
+	}
+	f, isField := fieldOf(l)
+	s, isConstant := r.(*ast.StringNode)
+	if !isField || !isConstant || f.text == nil {
+		return nil, "", false
+	}
+	return f.text, s.Value, true
 }
 
 func isNil(n ast.Node) bool {

@@ -313,7 +313,10 @@ func fieldNamed(root string, keys []string) (field, bool) {
 		return field{root: root, keys: keys}, true
 	}
 	name := strings.Join(append([]string{root}, keys...), ".")
-	if slices.Contains(textFields, name) || name == "value" || name == "success" {
+	switch {
+	case slices.Contains(textFields, name):
+		return field{own: name, text: ownText(name)}, true
+	case name == "value", name == "success":
 		return field{own: name}, true
 	}
 	return field{}, false

@@ -16,6 +16,8 @@ type field struct {
 	root string   // attributes or details
 	keys []string // from the root inwards; not empty for an entry
 	want kind     // what a well-known attribute must be; anything: whatever it is
+
+	text func(*schemas.Event) string // nil unless own is text
 }
 
 // textFields are the event's own fields that hold text.
@@ -73,8 +75,10 @@ func (f field) label() string {
 // read gives the field's value in an event; missing where it is not given or
 // not what it must be.
 func (f field) read(e *schemas.Event) value {
+	if f.text != nil {
+		return value{kind: text, s: f.text(e)}
+	}
 	switch f.own {
-	case "":
 	case "value":
 		if e.Kind != schemas.KindMetric {
 			return value{}
@@ -85,8 +89,6 @@ func (f field) read(e *schemas.Event) value {
 			return value{}
 		}
 		return truthOf(*e.Success)
-	default:
-		return value{kind: text, s: ownText(e, f.own)}
 	}
 	m := e.Attributes
 	if f.root == "details" {
@@ -106,49 +108,54 @@ func (f field) read(e *schemas.Event) value {
 	return v
 }
 
-func ownText(e *schemas.Event, name string) string {
+// ownText gives the reader of one of textFields. What is not given is "".
+func ownText(name string) func(*schemas.Event) string {
 	switch name {
 	case "kind":
-		return string(e.Kind)
+		return func(e *schemas.Event) string { return string(e.Kind) }
 	case "service":
-		return e.Service
+		return func(e *schemas.Event) string { return e.Service }
 	case "id":
-		return e.ID
+		return func(e *schemas.Event) string { return e.ID }
 	case "instance":
-		return e.Instance
+		return func(e *schemas.Event) string { return e.Instance }
 	case "trace_id":
-		return e.TraceID
+		return func(e *schemas.Event) string { return e.TraceID }
 	case "span_id":
-		return e.SpanID
+		return func(e *schemas.Event) string { return e.SpanID }
 	case "level":
-		return e.Level
+		return func(e *schemas.Event) string { return e.Level }
 	case "logger":
-		return e.Logger
+		return func(e *schemas.Event) string { return e.Logger }
 	case "message":
-		return e.Message
+		return func(e *schemas.Event) string { return e.Message }
 	case "name":
-		return e.Name
+		return func(e *schemas.Event) string { return e.Name }
 	case "type":
-		return e.Type
+		return func(e *schemas.Event) string { return e.Type }
 	case "unit":
-		return e.Unit
+		return func(e *schemas.Event) string { return e.Unit }
 	case "user":
-		return e.User
+		return func(e *schemas.Event) string { return e.User }
 	case "action":
-		return e.Action
+		return func(e *schemas.Event) string { return e.Action }
 	case "resource":
-		return e.Resource
-	}
-	if e.Error == nil {
-		return ""
-	}
-	switch name {
+		return func(e *schemas.Event) string { return e.Resource }
 	case "error.type":
-		return e.Error.Type
+		return ofError(func(f *schemas.Error) string { return f.Type })
 	case "error.message":
-		return e.Error.Message
+		return ofError(func(f *schemas.Error) string { return f.Message })
 	}
-	return e.Error.Stack
+	return ofError(func(f *schemas.Error) string { return f.Stack })
+}
+
+func ofError(get func(*schemas.Error) string) func(*schemas.Event) string {
+	return func(e *schemas.Event) string {
+		if e.Error == nil {
+			return ""
+		}
+		return get(e.Error)
+	}
 }
 
 // isName tells whether s can be a label's name, or follow a dot.
