@@ -1,0 +1,167 @@
+package processor
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/dermai/millrace/fence"
+	"github.com/dermai/millrace/internal/app/ops"
+	"github.com/dermai/millrace/notify"
+	"github.com/dermai/millrace/pipeline"
+	"github.com/dermai/millrace/schemas"
+	"github.com/dermai/millrace/stages"
+)
+
+// Config is what a processor needs.
+type Config struct {
+	Conn      *pipeline.Conn
+	Notify    notify.Config
+	Receivers map[string]notify.Receiver // by name; those that are off are left out
+	Health    *ops.Health
+	Registry  prometheus.Registerer
+	Log       zerolog.Logger
+}
+
+// processor is a running Config.
+type processor struct {
+	Config
+	control    *stages.Control
+	changed    <-chan struct{} // something arrived in the control log
+	quarantine *pipeline.Quarantine
+	stages     *stages.Metrics
+	notify     *notify.Metrics
+}
+
+// Run runs a processor until ctx ends (nil, with the work in hand done) or a
+// machine meets an incident (the error). The deployment must have been created
+// (pipeline.Apply) before.
+func Run(ctx context.Context, c Config) error {
+	log := c.Conn.Log()
+	defer log.Close()
+	p := &processor{
+		Config:     c,
+		control:    stages.NewControl(log, time.Now),
+		changed:    log.Changed(),
+		quarantine: pipeline.NewQuarantine(c.Conn),
+		stages:     stages.NewMetrics(c.Registry),
+		notify:     notify.NewMetrics(c.Registry),
+	}
+	if err := p.read(ctx); err != nil || ctx.Err() != nil {
+		return err
+	}
+	member, err := pipeline.Join(ctx, c.Conn, pipeline.MemberConfig{Logger: c.Log})
+	if err != nil {
+		return fmt.Errorf("join the processors: %w", err)
+	}
+	r := &roles{conn: c.Conn, member: member, health: c.Health, log: c.Log, changed: make(chan struct{})}
+	roles, machines := errgroup.WithContext(ctx)
+	roles.Go(func() error { return r.watch(machines) })
+	for _, class := range schemas.Classes {
+		roles.Go(func() error { return r.run(machines, p.evaluate(class)) })
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Receivers)) {
+		roles.Go(func() error { return r.run(machines, p.plan(name)) })
+		roles.Go(func() error { return r.run(machines, p.send(name)) })
+	}
+	roles.Go(func() error {
+		// Partitions are opened while we run; none is ever closed.
+		known := map[schemas.Partition]bool{}
+		for machines.Err() == nil {
+			for _, class := range schemas.Classes {
+				for _, part := range p.control.Schedule().Partitions(class) {
+					if !known[part] {
+						known[part] = true
+						roles.Go(func() error { return r.run(machines, p.reduce(part)) })
+					}
+				}
+			}
+			if err := p.read(machines); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	// The machines end first: who leaves has nothing more to append.
+	return errors.Join(roles.Wait(), member.Leave())
+}
+
+// read reads the control log until there is a deployment and something new.
+func (p *processor) read(ctx context.Context) error {
+	retry := time.NewTicker(time.Second)
+	defer retry.Stop()
+	for ctx.Err() == nil {
+		read, err := p.control.Read(ctx)
+		switch _, begun := p.control.Schedule().First(); {
+		case err == nil && read && begun:
+			return nil
+		case fence.IsIncident(err):
+			return err
+		case err != nil:
+			p.Log.Warn().Err(err).Msg("read the control log")
+		}
+		select {
+		case <-ctx.Done():
+		case <-p.changed:
+		case <-retry.C:
+		}
+	}
+	return nil
+}
+
+func (p *processor) reduce(part schemas.Partition) role {
+	return role{
+		name: part.Partials(),
+		make: func(log *pipeline.Log, _ func() bool) (stages.Machine, error) {
+			return stages.NewReduce(stages.ReduceConfig{
+				Partition: part, Log: log, Quarantine: p.quarantine, Clock: time.Now, Claims: rand.Text, Metrics: p.stages,
+			}), nil
+		},
+	}
+}
+
+// evaluate is a role on standby: it follows what another member decides.
+func (p *processor) evaluate(class schemas.Class) role {
+	return role{
+		name:    class.Alerts(),
+		standby: true,
+		make: func(log *pipeline.Log, active func() bool) (stages.Machine, error) {
+			return stages.NewEvaluate(stages.EvaluateConfig{
+				Class: class, Log: log, Trimmer: log, Ticker: log, Clock: time.Now, Claims: rand.Text,
+				Active: active, Linger: p.Notify.LongestHold(), Metrics: p.stages,
+			}), nil
+		},
+	}
+}
+
+func (p *processor) plan(receiver string) role {
+	return role{
+		name: schemas.NotifySubject(receiver),
+		make: func(log *pipeline.Log, _ func() bool) (stages.Machine, error) {
+			return notify.NewPlan(notify.PlanConfig{
+				Receiver: receiver, Config: p.Notify, Tick: p.control.Schedule().Timing().Tick,
+				Log: log, Claims: rand.Text, Metrics: p.notify,
+			})
+		},
+	}
+}
+
+func (p *processor) send(receiver string) role {
+	return role{
+		name: schemas.DeliveriesSubject(receiver),
+		make: func(log *pipeline.Log, _ func() bool) (stages.Machine, error) {
+			return notify.NewSend(notify.SendConfig{
+				Name: receiver, Receiver: p.Receivers[receiver], Log: log, Claims: rand.Text,
+				Quarantine: p.quarantine, Metrics: p.notify,
+			})
+		},
+	}
+}
