@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/dermai/millrace/fence"
+	"github.com/dermai/millrace/rules"
 	"github.com/dermai/millrace/rules/engine"
 	"github.com/dermai/millrace/schemas"
 )
@@ -23,9 +24,14 @@ type Control struct {
 }
 
 // NewControl starts at the beginning of the control log: its genesis, or the
-// snapshot that took the place of what was purged.
-func NewControl(log fence.Log, clock Clock) *Control {
-	return &Control{log: log, clock: clock, schedule: engine.NewSchedule(), next: 1}
+// snapshot that took the place of what was purged. Machines of one process may
+// share the cache of compiled rules; nil: there is none.
+func NewControl(log fence.Log, clock Clock, cache *rules.Cache) *Control {
+	schedule := engine.NewSchedule()
+	if cache != nil {
+		schedule.Parse = cache.Parse
+	}
+	return &Control{log: log, clock: clock, schedule: schedule, next: 1}
 }
 
 // Schedule is the control log as far as it has been read.

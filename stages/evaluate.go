@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/dermai/millrace/fence"
+	"github.com/dermai/millrace/rules"
 	"github.com/dermai/millrace/rules/engine"
 	"github.com/dermai/millrace/schemas"
 )
@@ -30,6 +31,7 @@ type EvaluateConfig struct {
 	Ticker  Ticker
 	Clock   Clock
 	Claims  func() string // see fence.NewWriter
+	Rules   *rules.Cache  // of the process; nil: none
 	// Active says whether this evaluator shall decide. While it is false it
 	// follows what another one decides, and is ready to go on. nil: always.
 	Active func() bool
@@ -91,7 +93,7 @@ func NewEvaluate(cfg EvaluateConfig) *Evaluate {
 	}
 	return &Evaluate{
 		cfg:     cfg,
-		control: NewControl(cfg.Log, cfg.Clock),
+		control: NewControl(cfg.Log, cfg.Clock, cfg.Rules),
 		writer:  fence.NewWriter(cfg.Log, cfg.Class.Alerts(), cfg.Claims),
 		metrics: cfg.Metrics.orNone(),
 	}

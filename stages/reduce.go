@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/dermai/millrace/fence"
+	"github.com/dermai/millrace/rules"
 	"github.com/dermai/millrace/rules/engine"
 	"github.com/dermai/millrace/schemas"
 )
@@ -26,6 +27,7 @@ type ReduceConfig struct {
 	Quarantine Quarantine
 	Clock      Clock
 	Claims     func() string // see fence.NewWriter
+	Rules      *rules.Cache  // of the process; nil: none
 	Metrics    *Metrics      // nil: not counted
 }
 
@@ -54,7 +56,7 @@ func NewReduce(cfg ReduceConfig) *Reduce {
 	return &Reduce{
 		cfg:     cfg,
 		stream:  cfg.Partition.Stream(),
-		control: NewControl(cfg.Log, cfg.Clock),
+		control: NewControl(cfg.Log, cfg.Clock, cfg.Rules),
 		writer:  fence.NewWriter(cfg.Log, cfg.Partition.Partials(), cfg.Claims),
 		metrics: cfg.Metrics.orNone(),
 	}

@@ -113,6 +113,7 @@ func (w *world) check() error {
 // schedule folds the whole control log.
 func (w *world) schedule() *engine.Schedule {
 	s := engine.NewSchedule()
+	s.Parse = w.rules.Parse
 	for _, e := range w.broker.stream(schemas.StreamControl).entries {
 		var entry schemas.ControlEntry
 		must(schemas.DecodeInto(e.Data, &entry))

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/dermai/millrace/fence"
+	"github.com/dermai/millrace/rules"
 	"github.com/dermai/millrace/schemas"
 	"github.com/dermai/millrace/stages"
 )
@@ -43,6 +44,7 @@ type world struct {
 	broker  *broker
 	stats   Stats
 	claims  int
+	rules   rules.Cache
 	errs    []error // incidents
 	stall   [partitions]int64
 	outage  int64
@@ -86,7 +88,7 @@ func (w *world) newEvaluator() *evaluator {
 	e := &evaluator{active: true}
 	e.machine = stages.NewEvaluate(stages.EvaluateConfig{
 		Class: schemas.Telemetry, Log: w.broker, Trimmer: w.broker, Ticker: w.broker,
-		Clock: w.clock(int64(w.rng.Intn(17)-8) * unit), Claims: w.claim,
+		Clock: w.clock(int64(w.rng.Intn(17)-8) * unit), Claims: w.claim, Rules: &w.rules,
 		Active: func() bool { return e.active }, PartBytes: 2000,
 	})
 	return e
@@ -119,7 +121,7 @@ func (w *world) reduce(k *worker, p int) {
 	if k.red[p] == nil {
 		k.red[p] = stages.NewReduce(stages.ReduceConfig{
 			Partition: schemas.Partition(p), Log: w.broker, Quarantine: quarantine{w},
-			Clock: w.clock(k.skew), Claims: w.claim,
+			Clock: w.clock(k.skew), Claims: w.claim, Rules: &w.rules,
 		})
 	}
 	w.step(k.red[p])
@@ -127,7 +129,7 @@ func (w *world) reduce(k *worker, p int) {
 
 // genesis makes the deployment: every fenced subject gets its first message
 // before the control entry that opens it.
-func (w *world) genesis(rules schemas.RuleSource) {
+func (w *world) genesis(first schemas.RuleSource) {
 	subjects := []string{schemas.Telemetry.Alerts()}
 	for p := range partitions {
 		subjects = append(subjects, schemas.Partition(p).Partials())
@@ -137,7 +139,7 @@ func (w *world) genesis(rules schemas.RuleSource) {
 	}
 	d := deployment
 	w.control(schemas.ControlEntry{Deployment: &d})
-	w.apply(rules, 0, 1)
+	w.apply(first, 0, 1)
 }
 
 func (w *world) control(e schemas.ControlEntry) {
@@ -148,20 +150,20 @@ func (w *world) control(e schemas.ControlEntry) {
 	w.broker.put(fence.Message{Subject: schemas.SubjectControl, Header: fence.Header{schemas.HeaderType: schemas.TypeControl}, Data: data}, -1)
 }
 
-func (w *world) apply(rules schemas.RuleSource, open ...schemas.Partition) {
-	w.control(schemas.ControlEntry{Rules: &rules, Open: open})
-	w.sources = append(w.sources, rules)
+func (w *world) apply(source schemas.RuleSource, open ...schemas.Partition) {
+	w.control(schemas.ControlEntry{Rules: &source, Open: open})
+	w.sources = append(w.sources, source)
 }
 
 // disturb makes the faults of one moment.
 func (w *world) disturb() {
 	b := w.broker
 	if w.chance(45) { // another rule set, often an earlier one
-		rules := someRules(w.rng)
+		source := someRules(w.rng)
 		if n := len(w.sources); n > 1 && w.chance(2) {
-			rules = w.sources[n-2]
+			source = w.sources[n-2]
 		}
-		w.apply(rules)
+		w.apply(source)
 		w.stats.Reloads++
 	}
 	if !w.opened && b.now > start+80*unit && w.chance(60) {

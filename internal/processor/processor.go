@@ -17,6 +17,7 @@ import (
 	"github.com/dermai/millrace/internal/app/ops"
 	"github.com/dermai/millrace/notify"
 	"github.com/dermai/millrace/pipeline"
+	"github.com/dermai/millrace/rules"
 	"github.com/dermai/millrace/schemas"
 	"github.com/dermai/millrace/stages"
 )
@@ -35,6 +36,7 @@ type Config struct {
 type processor struct {
 	Config
 	control    *stages.Control
+	rules      *rules.Cache
 	changed    <-chan struct{} // something arrived in the control log
 	quarantine *pipeline.Quarantine
 	stages     *stages.Metrics
@@ -47,9 +49,11 @@ type processor struct {
 func Run(ctx context.Context, c Config) error {
 	log := c.Conn.Log()
 	defer log.Close()
+	cache := new(rules.Cache)
 	p := &processor{
 		Config:     c,
-		control:    stages.NewControl(log, time.Now),
+		control:    stages.NewControl(log, time.Now, cache),
+		rules:      cache,
 		changed:    log.Changed(),
 		quarantine: pipeline.NewQuarantine(c.Conn),
 		stages:     stages.NewMetrics(c.Registry),
@@ -122,7 +126,8 @@ func (p *processor) reduce(part schemas.Partition) role {
 		name: part.Partials(),
 		make: func(log *pipeline.Log, _ func() bool) (stages.Machine, error) {
 			return stages.NewReduce(stages.ReduceConfig{
-				Partition: part, Log: log, Quarantine: p.quarantine, Clock: time.Now, Claims: rand.Text, Metrics: p.stages,
+				Partition: part, Log: log, Quarantine: p.quarantine,
+				Clock: time.Now, Claims: rand.Text, Rules: p.rules, Metrics: p.stages,
 			}), nil
 		},
 	}
@@ -135,7 +140,7 @@ func (p *processor) evaluate(class schemas.Class) role {
 		standby: true,
 		make: func(log *pipeline.Log, active func() bool) (stages.Machine, error) {
 			return stages.NewEvaluate(stages.EvaluateConfig{
-				Class: class, Log: log, Trimmer: log, Ticker: log, Clock: time.Now, Claims: rand.Text,
+				Class: class, Log: log, Trimmer: log, Ticker: log, Clock: time.Now, Claims: rand.Text, Rules: p.rules,
 				Active: active, Linger: p.Notify.LongestHold(), Metrics: p.stages,
 			}), nil
 		},

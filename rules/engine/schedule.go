@@ -33,6 +33,10 @@ type Instance struct {
 // partitions, and the limit below which all of that is settled. It is used by
 // one goroutine.
 type Schedule struct {
+	// Parse reads rule files. nil: rules.Parse; schedules of one process may share
+	// the Parse of a rules.Cache.
+	Parse func(...schemas.RuleFile) (*rules.Set, error)
+
 	timing    Timing
 	seq       uint64
 	arrival   int64
@@ -102,7 +106,11 @@ func (s *Schedule) apply(seq uint64, ts int64, e *schemas.ControlEntry) error {
 // revise puts a rule set in force at a tick. born gives the instances' births;
 // nil: they follow from the revision in force before the tick.
 func (s *Schedule) revise(tick int64, source schemas.RuleSource, born map[string]int64) error {
-	set, err := rules.Parse(source.Files...)
+	parse := s.Parse
+	if parse == nil {
+		parse = rules.Parse
+	}
+	set, err := parse(source.Files...)
 	if err != nil {
 		return fmt.Errorf("rules: %w", err)
 	}
@@ -156,7 +164,7 @@ func (s *Schedule) restore(snap *schemas.ControlSnapshot) error {
 	if err := (Timing{snap.Deployment}).Validate(); err != nil {
 		return err
 	}
-	fresh := &Schedule{timing: Timing{snap.Deployment}, arrival: snap.Arrival, open: map[schemas.Partition]int64{}}
+	fresh := &Schedule{Parse: s.Parse, timing: Timing{snap.Deployment}, arrival: snap.Arrival, open: map[schemas.Partition]int64{}}
 	maps.Copy(fresh.open, snap.Open)
 	for i, r := range snap.Revisions {
 		if i > 0 && r.Tick <= snap.Revisions[i-1].Tick {
