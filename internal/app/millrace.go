@@ -3,8 +3,9 @@ package app
 // millrace is the grammar of the operator's command. A command stands here when
 // it works.
 type millrace struct {
-	Rules  rulesCommand  `cmd:"" help:"Check, test and run alert rules."`
-	Config configCommand `cmd:"" help:"Check and show the configuration."`
+	Rules   rulesCommand   `cmd:"" help:"Check, test and run alert rules."`
+	Archive archiveCommand `cmd:"" help:"Look into the archive and prove it."`
+	Config  configCommand  `cmd:"" help:"Check and show the configuration."`
 }
 
 // Millrace is the operator's command and, with up, everything in one process.

@@ -44,6 +44,17 @@ func (p *printer) print(v any, cells ...any) error {
 	return written(err)
 }
 
+// line writes one line of data as it is, or escaped for a terminal.
+func (p *printer) line(b []byte, escape bool) error {
+	if escape {
+		b = []byte(printable(string(b)))
+	}
+	if _, err := p.w.Write(b); err != nil {
+		return written(err)
+	}
+	return written(p.w.WriteByte('\n'))
+}
+
 // header names the columns that follow. JSON has none.
 func (p *printer) header(names ...any) error {
 	if p.json {

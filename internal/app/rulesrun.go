@@ -106,6 +106,5 @@ func (s *session) printTransition(t schemas.Transition) error {
 	if why == "" {
 		why = t.Annotations["summary"]
 	}
-	at := time.Unix(0, t.Time).UTC().Format(time.RFC3339)
-	return s.out.print(t, at, t.Alert, string(t.From)+" to "+string(t.To), value, why)
+	return s.out.print(t, clock(t.Time), t.Alert, string(t.From)+" to "+string(t.To), value, why)
 }
