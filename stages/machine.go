@@ -75,3 +75,28 @@ func Drive(ctx context.Context, m Machine, wake <-chan struct{}, log zerolog.Log
 	}
 	return nil
 }
+
+// Flow is told when a machine begins and ends a step: it knows whether work
+// flows.
+type Flow interface {
+	Begin()
+	Done()
+}
+
+// Watched is a machine whose steps a flow is told of. A step that failed is not
+// done.
+func Watched(m Machine, flow Flow) Machine { return watched{m, flow} }
+
+type watched struct {
+	Machine
+	flow Flow
+}
+
+func (w watched) Step(ctx context.Context) (bool, error) {
+	w.flow.Begin()
+	busy, err := w.Machine.Step(ctx)
+	if err == nil {
+		w.flow.Done()
+	}
+	return busy, err
+}

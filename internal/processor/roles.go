@@ -106,20 +106,5 @@ func (r *roles) hold(ctx context.Context, ro role, flow *ops.Flow, active func()
 	}
 	r.log.Debug().Str("role", ro.name).Msg("begins")
 	defer r.log.Debug().Str("role", ro.name).Msg("ends")
-	return stages.Drive(ctx, watched{m, flow}, log.Changed(), r.log.With().Str("role", ro.name).Logger())
-}
-
-// watched tells a flow of a machine's steps.
-type watched struct {
-	stages.Machine
-	flow *ops.Flow
-}
-
-func (w watched) Step(ctx context.Context) (bool, error) {
-	w.flow.Begin()
-	busy, err := w.Machine.Step(ctx)
-	if err == nil {
-		w.flow.Done()
-	}
-	return busy, err
+	return stages.Drive(ctx, stages.Watched(m, flow), log.Changed(), r.log.With().Str("role", ro.name).Logger())
 }
