@@ -126,13 +126,29 @@ func (a *Archiver) Step(ctx context.Context) (busy bool, err error) {
 // ends an archiver calls it last, after an incident too: what the stream lost may
 // be nowhere else.
 func (a *Archiver) Flush(ctx context.Context) error {
+	if !a.loaded {
+		return nil
+	}
+	for end := a.open.Next(); ; {
+		if err := a.flush(ctx); err != nil {
+			return fmt.Errorf("archive %s: flush: %w", a.cfg.Stream, err)
+		}
+		if a.open.Next() >= end {
+			return nil
+		}
+		// Another archiver's object was adopted and ends earlier: read the rest again.
+		if busy, err := a.Step(ctx); err != nil || !busy {
+			return err
+		}
+	}
+}
+
+// flush stores the object that is open, if it holds more than ticks.
+func (a *Archiver) flush(ctx context.Context) error {
 	if a.sealed == nil && a.opened.IsZero() {
 		return nil
 	}
-	if err := a.put(ctx, ""); err != nil {
-		return fmt.Errorf("archive %s: flush: %w", a.cfg.Stream, err)
-	}
-	return nil
+	return a.put(ctx, "")
 }
 
 func (a *Archiver) step(ctx context.Context) (bool, error) {
@@ -148,7 +164,7 @@ func (a *Archiver) step(ctx context.Context) (bool, error) {
 	}
 	if info.Created != a.tip.Epoch.Created {
 		// Another stream of the same name: end the old one's chain.
-		err := a.Flush(ctx)
+		err := a.flush(ctx)
 		a.loaded = a.loaded && err != nil
 		return true, err
 	}

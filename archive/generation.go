@@ -27,7 +27,7 @@ func (a *Archiver) rewound(ctx context.Context, info fence.Info, what string) er
 	}
 	// What the stream lost and only this archiver still has belongs to the old
 	// generation.
-	if err := a.Flush(ctx); err != nil {
+	if err := a.flush(ctx); err != nil {
 		return err
 	}
 	same, err := a.common(ctx, info)
