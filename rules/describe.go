@@ -107,7 +107,7 @@ func (d *draft) describe() {
 // summary says in a sentence what the rule saw: "HighCPU: avg of cpu is 93 over
 // 11m (fires above 80)".
 func (d *draft) summary() template {
-	window := formatDuration(d.Window)
+	window := FormatDuration(d.Window)
 	if d.Expect {
 		return template{{text: d.Name + ": nothing seen for " + window}}
 	}

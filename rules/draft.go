@@ -469,12 +469,12 @@ func (d *draft) duration(key string, least, most time.Duration) time.Duration {
 }
 
 func (d *draft) parseDuration(e entry, s string, least, most time.Duration) time.Duration {
-	v, ok := parseDuration(s)
+	v, ok := ParseDuration(s)
 	switch {
 	case !ok:
 		d.fault(e.at, e.key, "%q is not a duration: write 30s, 5m, 25h, 7d or 1h30m", s)
 	case v < least || v > most:
-		d.fault(e.at, e.key, "%s is out of bounds: write %s to %s", s, formatDuration(least), formatDuration(most))
+		d.fault(e.at, e.key, "%s is out of bounds: write %s to %s", s, FormatDuration(least), FormatDuration(most))
 	}
 	return v
 }

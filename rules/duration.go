@@ -15,10 +15,10 @@ var units = []struct {
 	{"d", 24 * time.Hour}, {"h", time.Hour}, {"m", time.Minute}, {"s", time.Second}, {"ms", time.Millisecond},
 }
 
-// parseDuration reads 5m, 25h, 1d or 1h30m: whole numbers with units, larger
+// ParseDuration reads 5m, 25h, 1d or 1h30m: whole numbers with units, larger
 // units first, as Prometheus writes them (without weeks and years). "0" is
 // zero.
-func parseDuration(s string) (time.Duration, bool) {
+func ParseDuration(s string) (time.Duration, bool) {
 	if s == "0" {
 		return 0, true
 	}
@@ -45,10 +45,10 @@ func parseDuration(s string) (time.Duration, bool) {
 	return total, s != ""
 }
 
-// formatDuration is the inverse of parseDuration, down to milliseconds.
-func formatDuration(d time.Duration) string {
+// FormatDuration is the inverse of ParseDuration, down to milliseconds.
+func FormatDuration(d time.Duration) string {
 	if d < 0 {
-		return "-" + formatDuration(-d)
+		return "-" + FormatDuration(-d)
 	}
 	var b strings.Builder
 	for _, u := range units {

@@ -149,7 +149,7 @@ func formatMilliseconds(v float64) string {
 	case a < 60_000:
 		return formatRounded(v/1000) + "s"
 	case a < 1e12:
-		return formatDuration(time.Duration(math.Round(v/1000)) * time.Second)
+		return FormatDuration(time.Duration(math.Round(v/1000)) * time.Second)
 	}
 	return formatRounded(v) + "ms"
 }
