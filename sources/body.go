@@ -162,7 +162,7 @@ func (b *body) fault(line int, err error) error {
 }
 
 // inflate undoes a Content-Encoding and holds the limits.
-func inflate(r io.Reader, encoding string) io.Reader {
+func inflate(r io.Reader, encoding string) *inflater {
 	in := &counter{r: r}
 	out := &inflater{in: in, r: in}
 	if encoding == "gzip" {
@@ -183,18 +183,22 @@ func (c *counter) Read(p []byte) (int, error) {
 }
 
 type inflater struct {
-	in *counter
-	r  io.Reader
-	n  int64
+	in  *counter
+	r   io.Reader
+	n   int64
+	err error // stays, whoever has read it
 }
 
-func (i *inflater) Read(p []byte) (int, error) {
-	n, err := i.r.Read(p)
+func (i *inflater) Read(p []byte) (n int, err error) {
+	if i.err != nil {
+		return 0, i.err
+	}
+	n, i.err = i.r.Read(p)
 	i.n += int64(n)
 	if i.n > maxBody || i.n > freeRatio && i.n > maxRatio*i.in.n {
-		return 0, errInflated
+		n, i.err = 0, errInflated
 	}
-	return n, err
+	return n, i.err
 }
 
 // lazyGzip reads the header with the first Read, so that its faults come where

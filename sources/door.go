@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"mime"
 	"net"
@@ -162,7 +163,7 @@ func (d *door) serve(w http.ResponseWriter, r *http.Request) (accepted int, _ *r
 	}}
 	// Where the connection has no deadlines, as in a test's recorder, nobody is slow.
 	http.NewResponseController(w).SetReadDeadline(time.Now().Add(d.BodyTimeout))
-	in := bufio.NewReaderSize(inflate(http.MaxBytesReader(w, r.Body, maxWire), r.Header.Get("Content-Encoding")), 32<<10)
+	in := inflate(http.MaxBytesReader(w, r.Body, maxWire), r.Header.Get("Content-Encoding"))
 	if bad := d.read(&b, in, lines); bad != nil {
 		return 0, bad
 	}
@@ -244,19 +245,23 @@ func mediaType(r *http.Request) (lines bool, _ *refusal) {
 }
 
 // read takes in the body, and refuses it whole for any fault.
-func (d *door) read(b *body, in *bufio.Reader, lines bool) *refusal {
+func (d *door) read(b *body, in *inflater, lines bool) *refusal {
+	r := bufio.NewReaderSize(in, 32<<10)
 	if !lines {
 		// What is one object on each line may be read line by line, whatever it is
 		// called, and then the faults of all lines can be named.
-		head, _ := in.Peek(4 << 10)
+		head, _ := r.Peek(4 << 10)
 		first, _, more := bytes.Cut(head, []byte("\n"))
 		lines = more && bytes.HasPrefix(first, []byte("{")) && bytes.HasSuffix(bytes.TrimSpace(first), []byte("}"))
 	}
 	var err error
 	if lines {
-		err = b.readLines(in)
+		err = b.readLines(r)
 	} else {
-		err = b.readValues(in)
+		err = b.readValues(r)
+	}
+	if in.err != nil && in.err != io.EOF {
+		err = in.err // which is why the text ended where it should not
 	}
 	var wire *http.MaxBytesError
 	var network net.Error
