@@ -196,7 +196,7 @@ func TestDoorRefusesBadEvents(t *testing.T) {
 	}
 }
 
-// counter finds a counter by the value of its last label.
+// counter finds a counter or gauge by the value of its last label.
 func counter(t *testing.T, g prometheus.Gatherer, name, label string) prometheus.Collector {
 	t.Helper()
 	families, err := g.Gather()
@@ -208,7 +208,7 @@ func counter(t *testing.T, g prometheus.Gatherer, name, label string) prometheus
 		for _, m := range f.GetMetric() {
 			labels := m.GetLabel()
 			if f.GetName() == name && labels[len(labels)-1].GetValue() == label {
-				found.Set(m.GetCounter().GetValue())
+				found.Set(m.GetCounter().GetValue() + m.GetGauge().GetValue())
 			}
 		}
 	}
