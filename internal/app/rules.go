@@ -17,17 +17,20 @@ type rulesCommand struct {
 	Run   rulesRun   `cmd:"" help:"Decide a recorded file of events: the transitions that the live system would have made."`
 }
 
-// rulesCheck checks rule files. Findings: the faults.
+// rulesCheck checks rule files. Findings: the faults, and rules that can never
+// see anything in the events that they are held against.
 type rulesCheck struct {
-	Files []string `arg:"" optional:"" help:"Rule files. Default: those of the configuration, or else the built-in rules."`
+	eventFlags
+	Against []string `placeholder:"EVENTS" help:"Tell what each rule sees of the events in these files, as often as needed."`
+	Files   []string `arg:"" optional:"" help:"Rule files. Default: those of the configuration, or else the built-in rules."`
 }
 
-func (c *rulesCheck) Run(_ context.Context, s *session) error {
+func (c *rulesCheck) Run(ctx context.Context, s *session) error {
 	files, err := s.ruleFiles(c.Files)
 	if err != nil {
 		return err
 	}
-	_, err = rules.Parse(files...)
+	set, err := rules.Parse(files...)
 	faults, err := ruleFaults(err)
 	if err != nil {
 		return err
@@ -39,6 +42,9 @@ func (c *rulesCheck) Run(_ context.Context, s *session) error {
 	}
 	if len(faults) > 0 {
 		return findingsError(plural(len(faults), "fault"))
+	}
+	if len(c.Against) > 0 {
+		return c.against(ctx, s, set)
 	}
 	for _, f := range files {
 		set, err := rules.Parse(f)

@@ -3,11 +3,9 @@ package app
 import (
 	"context"
 	"fmt"
-	"iter"
 	"maps"
 	"slices"
 	"strconv"
-	"time"
 
 	"github.com/dermai/millrace/rules"
 	"github.com/dermai/millrace/rules/engine"
@@ -16,11 +14,9 @@ import (
 
 // rulesRun decides recorded events. Findings: lines that are no events.
 type rulesRun struct {
-	Rules   []string `short:"r" placeholder:"FILE" help:"Rule files, as often as needed. Default: those of the configuration, or else the built-in rules."`
-	Kind    string   `enum:"log,metric,audit," default:"" help:"The kind of every event: log, metric or audit. Default: the event says it."`
-	Service string   `placeholder:"NAME" help:"The service of every event. Default: the event says it."`
-	Zone    string   `placeholder:"ZONE" help:"The time zone of timestamps without one. Default: publisher.zone."`
-	Events  []string `arg:"" help:"Files of JSON lines in the order of time, plain or compressed with gzip or zstd; - is standard input."`
+	eventFlags
+	Rules  []string `short:"r" placeholder:"FILE" help:"Rule files, as often as needed. Default: those of the configuration, or else the built-in rules."`
+	Events []string `arg:"" help:"Files of JSON lines in the order of time, plain or compressed with gzip or zstd; - is standard input."`
 }
 
 func (c *rulesRun) Run(ctx context.Context, s *session) error {
@@ -32,15 +28,12 @@ func (c *rulesRun) Run(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	if c.Zone == "" {
-		c.Zone = s.config.Publisher.Zone
-	}
-	zone, err := time.LoadLocation(c.Zone)
+	defaults, err := c.defaults(s)
 	if err != nil {
-		return fmt.Errorf("zone %q: use UTC or a name such as Europe/Vienna", c.Zone)
+		return err
 	}
 	refused := 0
-	events := c.read(ctx, s, zone, &refused)
+	events := s.recorded(ctx, c.Events, defaults, &refused)
 	sum, err := engine.Run(set.Source(), s.config.Deployment.Schema(), events, s.printTransition)
 	if err != nil {
 		return err
@@ -59,41 +52,6 @@ func (c *rulesRun) Run(ctx context.Context, s *session) error {
 		return findingsError(plural(refused, "line") + " refused")
 	}
 	return nil
-}
-
-// read yields the events of every file. It says on standard error which lines
-// are none.
-func (c *rulesRun) read(ctx context.Context, s *session, zone *time.Location, refused *int) iter.Seq2[schemas.Event, error] {
-	return func(yield func(schemas.Event, error) bool) {
-		for _, name := range c.Events {
-			r, err := s.open(name)
-			if err != nil {
-				yield(schemas.Event{}, err)
-				return
-			}
-			file := eventFile{
-				name:   name,
-				origin: schemas.Origin{Kind: schemas.Kind(c.Kind), Service: c.Service, Zone: zone},
-				refused: func(line int, err error) {
-					*refused++
-					fmt.Fprintf(s.Stderr, "%s:%d: %s\n", printable(name), line, printable(err.Error()))
-				},
-			}
-			ok := true
-			for e, err := range file.events(r) {
-				if err == nil {
-					err = ctx.Err()
-				}
-				if ok = yield(e, err); !ok || err != nil {
-					break
-				}
-			}
-			r.Close()
-			if !ok {
-				return
-			}
-		}
-	}
 }
 
 // printTransition prints a change of an alert's state.

@@ -1,0 +1,172 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/dermai/millrace/archive"
+	"github.com/dermai/millrace/internal/app/ops"
+	"github.com/dermai/millrace/internal/archiver"
+	"github.com/dermai/millrace/internal/processor"
+	"github.com/dermai/millrace/pipeline"
+	"github.com/dermai/millrace/sinks"
+)
+
+// node is a process that serves: what its parts share.
+type node struct {
+	*session
+	name     string
+	registry *prometheus.Registry
+	health   *ops.Health
+	mux      *http.ServeMux
+	conn     *pipeline.Conn
+}
+
+// newNode prepares a process that serves health and metrics.
+func (s *session) newNode(name string) *node {
+	n := &node{session: s, name: name, registry: ops.NewRegistry(), health: &ops.Health{}, mux: http.NewServeMux()}
+	ops.Routes(n.mux, n.health, n.registry)
+	return n
+}
+
+// connect connects to the broker that the configuration names, or to the one in
+// this process. The caller closes n.conn.
+func (n *node) connect(ctx context.Context, inProcess nats.InProcessConnProvider) error {
+	conn, err := n.session.connect(ctx, n.name, inProcess, n.registry)
+	if err != nil {
+		return err
+	}
+	n.conn = conn
+	n.health.Register("broker", func() ops.State {
+		if conn.Connected() {
+			return ops.State{Progress: time.Now()}
+		}
+		return ops.State{Reason: "not connected to the broker"}
+	})
+	return nil
+}
+
+// connect connects to the broker that the configuration names, or to the one in
+// this process.
+func (s *session) connect(ctx context.Context, name string, inProcess nats.InProcessConnProvider, registry prometheus.Registerer) (*pipeline.Conn, error) {
+	c := s.config
+	return pipeline.Connect(ctx, pipeline.Config{
+		URL:        c.NATS.URL.Reveal(),
+		InProcess:  inProcess,
+		Name:       name,
+		Creds:      string(c.NATS.Credentials),
+		CA:         string(c.NATS.CA),
+		Logger:     s.log,
+		Registerer: registry,
+	})
+}
+
+// layout is what the configuration makes of the broker.
+func (s *session) layout() pipeline.Layout {
+	c := s.config
+	l := pipeline.Layout{
+		Partitions: c.Partitions,
+		Replicas:   c.Replicas,
+		Archived:   true,
+		Deployment: c.Deployment.Schema(),
+	}
+	for _, r := range c.Notify.Receivers {
+		l.Receivers = append(l.Receivers, r.Name)
+	}
+	return l
+}
+
+// serve serves HTTP until ctx ends and then finishes what is under way.
+func (n *node) serve(ctx context.Context, defaultAddr string) error {
+	addr := n.config.HTTP.Addr
+	if addr == "" {
+		addr = defaultAddr
+	}
+	server, err := ops.Listen(ctx, addr, n.mux, n.log)
+	if err != nil {
+		return err
+	}
+	n.log.Info().Str("http", server.Addr()).Msg("serving")
+	return server.Run(ctx)
+}
+
+// process runs the rules until ctx ends.
+func (n *node) process(ctx context.Context) error {
+	receivers, off, err := sinks.Build(n.config.Notify.Receivers, n.receiverContext())
+	if err != nil {
+		return err
+	}
+	for _, name := range slices.Sorted(maps.Keys(off)) {
+		n.log.Warn().Str("receiver", name).Str("reason", off[name]).Msg("the receiver is off")
+	}
+	return processor.Run(ctx, processor.Config{
+		Conn:      n.conn,
+		Notify:    n.config.Notify,
+		Receivers: receivers,
+		Health:    n.health,
+		Registry:  n.registry,
+		Log:       n.log,
+	})
+}
+
+// keep archives until ctx ends.
+func (n *node) keep(ctx context.Context) error {
+	store, err := archive.OpenFileStore(archiveDir(&n.config.Config))
+	if err != nil {
+		return err
+	}
+	return errors.Join(archiver.Run(ctx, archiver.Config{
+		Conn:     n.conn,
+		Store:    store,
+		CutBytes: int64(n.config.Archive.CutBytes),
+		CutAge:   n.config.Archive.CutAge,
+		Health:   n.health,
+		Registry: n.registry,
+		Log:      n.log,
+	}), store.Close())
+}
+
+// stages runs parts one behind the other: all start at once, and when ctx ends,
+// or one of them fails, they end one after the other, the first first, so that
+// what one still passes on is taken by the next.
+func runInTurn(ctx context.Context, log zerolog.Logger, parts ...func(context.Context) error) error {
+	all, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	done := make([]chan struct{}, len(parts))
+	var g errgroup.Group
+	for i, part := range parts {
+		done[i] = make(chan struct{})
+		own, cancel := context.WithCancel(context.WithoutCancel(ctx))
+		go func() {
+			<-all.Done()
+			if i > 0 {
+				<-done[i-1]
+			}
+			cancel()
+		}()
+		g.Go(func() error {
+			defer close(done[i])
+			defer cancel()
+			err := part(own)
+			if err != nil {
+				log.Error().Err(err).Msg("ends")
+				stop(err)
+			}
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return fmt.Errorf("stopped: %w", err)
+	}
+	return nil
+}
