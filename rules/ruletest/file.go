@@ -12,6 +12,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
 
 	"github.com/dermai/millrace/rules"
 	"github.com/dermai/millrace/schemas"
@@ -65,17 +66,22 @@ type change struct {
 type duration time.Duration
 
 // UnmarshalYAML reads 30s, 5m or 1h30m.
-func (d *duration) UnmarshalYAML(text []byte) error {
-	s := strings.Trim(string(text), "\"' \n")
+func (d *duration) UnmarshalYAML(n ast.Node) error {
+	s := n.GetToken().Value
 	v, ok := rules.ParseDuration(s)
 	if !ok {
-		return fmt.Errorf("%q is not a duration: write 30s, 5m, 25h, 7d or 1h30m", s)
+		return fault(n, "%q is not a duration: write 30s, 5m, 25h, 7d or 1h30m", s)
 	}
 	*d = duration(v)
 	return nil
 }
 
 func (d duration) String() string { return rules.FormatDuration(time.Duration(d)) }
+
+// fault is a mistake at a place in the file.
+func fault(n ast.Node, format string, args ...any) error {
+	return &yaml.SyntaxError{Message: fmt.Sprintf(format, args...), Token: n.GetToken()}
+}
 
 // quantity is a number as it was written: it equals what rounds to it.
 type quantity struct {
@@ -86,12 +92,12 @@ type quantity struct {
 }
 
 // UnmarshalYAML reads 12, 0.5 or 8.25%.
-func (q *quantity) UnmarshalYAML(text []byte) error {
-	q.text = strings.Trim(string(text), "\"' \n")
+func (q *quantity) UnmarshalYAML(n ast.Node) error {
+	q.text = n.GetToken().Value
 	digits, percent := strings.CutSuffix(q.text, "%")
 	v, err := strconv.ParseFloat(digits, 64)
 	if err != nil || math.IsNaN(v) || math.IsInf(v, 0) {
-		return fmt.Errorf("%q is not a number: write 12, 0.5 or 8.25%%", q.text)
+		return fault(n, "%q is not a number: write 12, 0.5 or 8.25%%", q.text)
 	}
 	_, fraction, _ := strings.Cut(digits, ".")
 	q.value, q.decimals, q.percent = v, len(fraction), percent
@@ -137,23 +143,25 @@ func parse(name, text string) (*file, error) {
 		f.Start = DefaultStart
 	}
 	var errs []error
-	fault := func(format string, args ...any) { errs = append(errs, fmt.Errorf(name+": "+format, args...)) }
+	wrong := func(format string, args ...any) {
+		errs = append(errs, fmt.Errorf("%s: %s", name, fmt.Sprintf(format, args...)))
+	}
 	if len(f.RuleFiles) == 0 {
-		fault("rule_files: name the files whose rules are tested")
+		wrong("rule_files: name the files whose rules are tested")
 	}
 	if len(f.Tests) == 0 {
-		fault("tests: there are none")
+		wrong("tests: there are none")
 	}
 	for i, t := range f.Tests {
 		if t.Name == "" {
-			fault("tests: number %d has no name", i+1)
+			wrong("tests: number %d has no name", i+1)
 		}
 		if len(t.Expect) == 0 && t.Transitions == nil {
-			fault("test %q: expects nothing: add expect or transitions", t.Name)
+			wrong("test %q: expects nothing: add expect or transitions", t.Name)
 		}
 		for _, e := range t.Expect {
 			if !isState(e.State) {
-				fault("test %q: state %q: write inactive, pending, firing or cooling", t.Name, e.State)
+				wrong("test %q: state %q: write inactive, pending, firing or cooling", t.Name, e.State)
 			}
 		}
 	}

@@ -1,12 +1,20 @@
 package ruletest_test
 
 import (
+	"errors"
+	"flag"
+	"io/fs"
 	"os"
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/rogpeppe/go-internal/txtar"
+
 	"github.com/dermai/millrace/rules/ruletest"
 )
+
+var update = flag.Bool("update", false, "write the golden files anew")
 
 // TestDefaults runs the tests that are shipped with the default rules.
 func TestDefaults(t *testing.T) {
@@ -15,16 +23,64 @@ func TestDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	results, err := ruletest.Run(name, string(text), os.ReadFile)
+	out, passed := run(t, name, string(text), os.ReadFile)
+	if !passed {
+		t.Errorf("tests of the default rules:\n%s", out)
+	}
+}
+
+// run gives what a user sees.
+func run(t *testing.T, name, text string, read func(string) ([]byte, error)) (string, bool) {
+	t.Helper()
+	results, err := ruletest.Run(name, text, read)
 	if err != nil {
-		t.Fatal(err)
+		return err.Error() + "\n", false
 	}
 	var out strings.Builder
 	passed, err := ruletest.Write(&out, results)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !passed {
-		t.Errorf("tests of the default rules:\n%s", out.String())
+	return out.String(), passed
+}
+
+// TestOutput runs the files of testdata and compares what a user sees. Each is a
+// txtar archive: test.yaml, the rule files it names, and output.
+func TestOutput(t *testing.T) {
+	names, err := fs.Glob(os.DirFS("testdata"), "*.txtar")
+	if err != nil || len(names) == 0 {
+		t.Fatal(names, err)
+	}
+	for _, name := range names {
+		t.Run(name, func(t *testing.T) {
+			golden := "testdata/" + name
+			archive, err := txtar.ParseFile(golden)
+			if err != nil {
+				t.Fatal(err)
+			}
+			files := map[string][]byte{}
+			for _, f := range archive.Files {
+				files[f.Name] = f.Data
+			}
+			got, passed := run(t, "test.yaml", string(files["test.yaml"]), func(name string) ([]byte, error) {
+				if b, ok := files[name]; ok {
+					return b, nil
+				}
+				return nil, errors.New("no such file: " + name)
+			})
+			if want := name == "passes.txtar"; passed != want {
+				t.Errorf("passed %v, want %v", passed, want)
+			}
+			last := &archive.Files[len(archive.Files)-1]
+			if *update {
+				last.Data = []byte(got)
+				if err := os.WriteFile(golden, txtar.Format(archive), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if diff := cmp.Diff(string(last.Data), got); diff != "" {
+				t.Errorf("output (-want +got):\n%s", diff)
+			}
+		})
 	}
 }
