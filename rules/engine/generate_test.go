@@ -21,6 +21,7 @@ type world struct {
 	parts   []schemas.Partition
 	end     int64 // last moment, Unix ns
 	pool    []string
+	folded  *engine.Schedule // control
 }
 
 type controlMessage struct {
@@ -36,7 +37,7 @@ type frame struct {
 // newWorld makes a world from a seed. Times are multiples of a quarter tick, so
 // that ties and exact borders are frequent.
 func newWorld(seed uint64) *world {
-	w := &world{Rand: rand.New(rand.NewPCG(seed, 2)), streams: map[schemas.Partition][]frame{}}
+	w := &world{Rand: rand.New(rand.NewPCG(seed, 2)), streams: map[schemas.Partition][]frame{}, folded: engine.NewSchedule()}
 	w.dep = schemas.Deployment{
 		Engine:   schemas.Engine,
 		Tick:     pick(w, time.Second, time.Second, 100*time.Millisecond),
@@ -55,7 +56,7 @@ func newWorld(seed uint64) *world {
 	waiting := []schemas.Partition{1, 2}
 	last := []schemas.Event{}
 	for ; now < w.end; now += quarter {
-		if w.one(30) {
+		if w.one(50) {
 			entry := schemas.ControlEntry{Rules: w.ruleSet()}
 			w.append(now, w.skew(quarter), entry)
 			if w.one(3) { // a second one for the same tick, more often than not
@@ -70,7 +71,7 @@ func newWorld(seed uint64) *world {
 		if w.one(5) {
 			w.append(now, w.skew(quarter), schemas.ControlEntry{})
 		}
-		if w.one(40) {
+		if w.one(150) {
 			w.snapshot(now)
 		}
 		for _, p := range w.parts {
@@ -113,17 +114,14 @@ func (w *world) skew(quarter int64) int64 {
 
 func (w *world) append(now, skew int64, e schemas.ControlEntry) {
 	w.control = append(w.control, controlMessage{now + skew, e})
+	if err := w.folded.Apply(uint64(len(w.control)), now+skew, &e); err != nil {
+		panic(err)
+	}
 }
 
 // snapshot appends the control log so far as one entry.
 func (w *world) snapshot(now int64) {
-	s := engine.NewSchedule()
-	for i, m := range w.control {
-		if err := s.Apply(uint64(i+1), m.ts, &m.entry); err != nil {
-			panic(err)
-		}
-	}
-	snap := s.Snapshot(0)
+	snap := w.folded.Snapshot(0)
 	w.append(now, 0, schemas.ControlEntry{Snapshot: &snap})
 }
 
@@ -269,22 +267,11 @@ func (w *world) event(p schemas.Partition, ts, quarter int64) schemas.Event {
 	return e
 }
 
-// schedule is the whole control log folded.
-func (w *world) schedule() *engine.Schedule {
-	s := engine.NewSchedule()
-	for i, m := range w.control {
-		if err := s.Apply(uint64(i+1), m.ts, &m.entry); err != nil {
-			panic(err)
-		}
-	}
-	return s
-}
-
 // events are all stored events as the oracle takes them.
-func (w *world) events(s *engine.Schedule) []oracle.Event {
+func (w *world) events() []oracle.Event {
 	var list []oracle.Event
 	for _, p := range w.parts {
-		arrival := s.Floor(p)
+		arrival := w.folded.Floor(p)
 		for i, f := range w.streams[p] {
 			arrival = max(arrival, f.ts)
 			for k, e := range f.events {

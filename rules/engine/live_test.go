@@ -1,7 +1,6 @@
 package engine_test
 
 import (
-	"fmt"
 	"math"
 
 	"github.com/go-json-experiment/json"
@@ -17,6 +16,7 @@ type live struct {
 	*world
 	partials map[schemas.Partition][][]byte // stored, as JSON
 	alerts   []schemas.Decision             // stored
+	shared   reader                         // of the workers, which share a process
 	workers  map[schemas.Partition]*worker
 	eval     evaluator
 	stored   []storedCheckpoint
@@ -30,7 +30,6 @@ type reader struct {
 }
 
 type worker struct {
-	reader
 	*engine.Reducer
 	frame int // index of the frame it stands in, -1 before the first
 }
@@ -47,6 +46,7 @@ type storedCheckpoint struct {
 	data     []byte
 	taken    map[schemas.Partition]int
 	frontier map[schemas.Partition]int64
+	read     int // of the control log
 }
 
 // reader starts a process: it reads the control log from its beginning or from
@@ -75,16 +75,24 @@ func (l *live) follow(r *reader, n int) {
 	}
 }
 
-// run gives the transitions of a class and the last tick decided.
-func (w *world) run(class schemas.Class) ([]schemas.Transition, int64) {
+// run gives the transitions of a class and the last tick decided. Without
+// faults, everybody knows the whole control log from the start and nobody is
+// killed; events are still split into partials as it comes.
+func (w *world) run(class schemas.Class, faults bool) ([]schemas.Transition, int64) {
 	l := &live{world: w, partials: map[schemas.Partition][][]byte{}, workers: map[schemas.Partition]*worker{}}
+	l.shared = l.reader(0)
 	l.eval = evaluator{reader: l.reader(0), class: class}
+	if !faults {
+		l.calm = true
+		l.shared = reader{w.folded, len(w.control)}
+		l.eval.reader = l.shared
+	}
 	for steps := 0; ; steps++ {
 		if steps > 3000 {
 			l.calm = true
 		}
 		for _, p := range w.parts {
-			if p.Class() == class && (l.calm || !l.one(3)) {
+			if p.Class() == class && (steps > 3000 || !l.one(3)) {
 				l.work(p)
 			}
 		}
@@ -101,30 +109,26 @@ func (w *world) run(class schemas.Class) ([]schemas.Transition, int64) {
 
 // work moves the worker of a partition on by a little.
 func (l *live) work(p schemas.Partition) {
+	l.follow(&l.shared, l.IntN(4))
+	if !l.calm && l.one(200) { // the process was killed, and knows less than the one before, or more
+		most := l.IntN(len(l.control) + 1)
+		l.shared = l.reader(l.anchor(most))
+		l.follow(&l.shared, most-l.shared.read)
+		clear(l.workers)
+	}
+	if _, ok := l.shared.Opened(p); !ok {
+		return
+	}
 	k := l.workers[p]
-	if k == nil || !l.calm && l.one(25) { // starts, or was killed
-		fresh := worker{reader: l.reader(l.anchor(l.workerSettled(p)))}
-		l.follow(&fresh.reader, l.workerSettled(p)-fresh.read)
-		if _, ok := fresh.Opened(p); !ok {
-			fresh.reader = l.reader(0)
-			for fresh.read < len(l.control) {
-				if _, ok := fresh.Opened(p); ok {
-					break
-				}
-				l.follow(&fresh.reader, 1)
-			}
-		}
-		fresh.Reducer = engine.NewReducer(fresh.Schedule, p)
-		fresh.frame = -1
+	if k == nil || !l.calm && l.one(25) { // starts, or was fenced
+		k = &worker{engine.NewReducer(l.shared.Schedule, p), -1}
 		if head := l.partials[p]; len(head) > 0 {
 			last := l.decode(head[len(head)-1])
-			fresh.Resume(last.To, last.ArrivalTo)
-			fresh.frame = int(last.To.Seq) - 1
+			k.Resume(last.To, last.ArrivalTo)
+			k.frame = int(last.To.Seq) - 1
 		}
-		k = &fresh
 		l.workers[p] = k
 	}
-	l.follow(&k.reader, l.IntN(6))
 	for n := 1 + l.IntN(6); n > 0; n-- {
 		at := k.Position()
 		if k.frame >= 0 && at.Index < len(l.streams[p][k.frame].events) {
@@ -139,14 +143,10 @@ func (l *live) work(p schemas.Partition) {
 		}
 		k.frame++
 	}
-	if l.calm || l.one(3) {
+	if l.one(3) || k.frame+1 == len(l.streams[p]) {
 		l.partials[p] = append(l.partials[p], l.encode(k.Cut()))
 	}
 }
-
-// workerSettled is how much of the control log a worker may skip to at a start:
-// all that is there up to now, or less.
-func (l *live) workerSettled(schemas.Partition) int { return l.IntN(len(l.control) + 1) }
 
 func (l *live) encode(p schemas.Partial) []byte {
 	data, err := json.Marshal(p)
@@ -167,11 +167,8 @@ func (l *live) decode(data []byte) schemas.Partial {
 // evaluate moves the evaluator on by a little; true: everything is decided.
 func (l *live) evaluate() bool {
 	v := &l.eval
-	if v.Decider == nil || !l.calm && l.one(30) {
+	if v.Decider == nil || !l.calm && l.one(40) {
 		l.start(v)
-	}
-	if v.Decider == nil {
-		return false
 	}
 	l.follow(&v.reader, l.IntN(6))
 	for p := range l.partials {
@@ -206,7 +203,7 @@ func (l *live) evaluate() bool {
 			if err != nil {
 				panic(err)
 			}
-			l.stored = append(l.stored, storedCheckpoint{data, clone(v.taken), clone(v.frontier)})
+			l.stored = append(l.stored, storedCheckpoint{data, clone(v.taken), clone(v.frontier), v.read})
 		}
 	}
 	for p, list := range l.partials {
@@ -248,37 +245,27 @@ func (l *live) settled(v *evaluator) int64 {
 	return settled
 }
 
-// start begins with a stored checkpoint, or with nothing.
+// start begins with a stored checkpoint, or with nothing; mostly in the same
+// process, since reading the control log again takes the longest.
 func (l *live) start(v *evaluator) {
-	*v = evaluator{reader: l.reader(0), class: v.class, taken: map[schemas.Partition]int{}, frontier: map[schemas.Partition]int64{}}
-	for {
-		l.follow(&v.reader, 1)
-		if _, ok := v.First(); ok {
-			break
+	*v = evaluator{reader: v.reader, class: v.class, taken: map[schemas.Partition]int{}, frontier: map[schemas.Partition]int64{}}
+	if len(l.stored) == 0 || l.one(8) {
+		if !l.calm {
+			v.reader = l.reader(0)
+			l.follow(&v.reader, 2) // the genesis, and the first rules and partitions
 		}
-	}
-	v.Decider = engine.NewDecider(v.Schedule, v.class)
-	if len(l.stored) == 0 || l.one(5) {
+		v.Decider = engine.NewDecider(v.Schedule, v.class)
 		return
 	}
 	from := l.stored[len(l.stored)-1-l.IntN(min(2, len(l.stored)))]
 	v.taken, v.frontier = clone(from.taken), clone(from.frontier)
-	if at := l.anchor(len(l.control)); at > 0 && l.one(2) {
-		v.reader = l.reader(at)
-		v.Decider = nil
+	if v.read < from.read || l.one(5) {
+		v.reader = l.reader(l.anchor(from.read))
+		l.follow(&v.reader, from.read-v.read)
 	}
-	for {
-		if v.Decider != nil {
-			err := v.Restore(from.data)
-			if err == nil {
-				return
-			}
-			if v.read == len(l.control) {
-				panic(fmt.Sprint("restore: ", err))
-			}
-		}
-		l.follow(&v.reader, 1)
-		v.Decider = engine.NewDecider(v.Schedule, v.class)
+	v.Decider = engine.NewDecider(v.Schedule, v.class)
+	if err := v.Restore(from.data); err != nil {
+		panic(err)
 	}
 }
 
