@@ -99,7 +99,10 @@ func (w *walker) kind(otherwise Kind) Kind {
 		switch key {
 		case "kind":
 			if w.s[w.i] == '"' {
-				return Kind(w.text())
+				if k := w.text(); k != "" {
+					return Kind(k)
+				}
+				continue
 			}
 		case "user":
 			user = given

@@ -146,9 +146,10 @@ func valueAfter(s string, i int, line bool) (start, end int) {
 	case (s[i] == '{' || s[i] == '[') && !strings.HasPrefix(s[i:], Redacted):
 		return i, len(s)
 	}
-	for end = i; end < len(s) && !strings.ContainsRune(" \t\r\n&;,\"')]}<>|", rune(s[end])); end++ {
+	if n := strings.IndexAny(s[i:], " \t\r\n&;,\"')]}<>|"); n >= 0 {
+		return i, i + n
 	}
-	return i, end
+	return i, len(s)
 }
 
 // closing is where the text in quotes that begins at i ends; it may be cut off.

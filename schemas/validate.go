@@ -11,15 +11,15 @@ const levels = "DEBUG, INFO, WARNING, ERROR or CRITICAL"
 // ParseLevel gives the level that a name means, in any case, with the synonyms
 // WARN and FATAL.
 func ParseLevel(s string) (level string, ok bool) {
-	if len(s) > len("CRITICAL") {
-		return "", false
+	for _, l := range [...]string{"INFO", "DEBUG", "WARNING", "ERROR", "CRITICAL"} {
+		if s == l || len(s) == len(l) && strings.EqualFold(s, l) {
+			return l, true
+		}
 	}
-	switch s = strings.ToUpper(s); s {
-	case "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL":
-		return s, true
-	case "WARN":
+	switch {
+	case len(s) == len("WARN") && strings.EqualFold(s, "WARN"):
 		return "WARNING", true
-	case "FATAL":
+	case len(s) == len("FATAL") && strings.EqualFold(s, "FATAL"):
 		return "CRITICAL", true
 	}
 	return "", false
