@@ -292,3 +292,12 @@ func (s *Schedule) First() (tick int64, ok bool) {
 	}
 	return tick, tick < math.MaxInt64
 }
+
+// Source is the last rule set of the control log, whether it is in force yet or
+// not.
+func (s *Schedule) Source() schemas.RuleSource {
+	if n := len(s.revisions); n > 0 {
+		return s.revisions[n-1].source
+	}
+	return schemas.RuleSource{}
+}
