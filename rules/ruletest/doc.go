@@ -13,8 +13,8 @@
 //	      - {at: 0s, every: 1s, count: 60, event: {kind: log, service: api, message: API request, attributes: {status_code: 200}}}
 //	      - {at: 5s, every: 10s, count: 6, event: {kind: log, service: api, message: API request, attributes: {status_code: 500}}}
 //	    expect:
-//	      - {at: 1m, alert: "HighErrorRate{service=api}", state: firing, value: 9%}
+//	      - {at: 1m, alert: "HighErrorRate{service=api}", state: firing, value: 10%}
 //	    transitions:
-//	      - {at: 18s, alert: "HighErrorRate{service=api}", to: firing}
-//	      - {at: 5m59s, alert: "HighErrorRate{service=api}", to: inactive}
+//	      - {at: 17s, alert: "HighErrorRate{service=api}", to: firing}
+//	      - {at: 5m45s, alert: "HighErrorRate{service=api}", to: inactive}
 package ruletest
