@@ -3,6 +3,8 @@ package app
 import (
 	"context"
 	"fmt"
+	"os"
+	"os/user"
 	"slices"
 	"time"
 
@@ -14,15 +16,19 @@ import (
 
 // applyRules puts a rule set in force, if it is another than the last in the
 // control log. It returns what it changed, or with dryRun would change; "":
-// nothing.
-func (s *session) applyRules(ctx context.Context, conn *pipeline.Conn, source schemas.RuleSource, dryRun bool) (string, error) {
+// nothing. fresh says that there is no control log yet, which a dry run leaves
+// so.
+func (s *session) applyRules(ctx context.Context, conn *pipeline.Conn, source schemas.RuleSource, dryRun, fresh bool) (string, error) {
 	log := conn.Log()
 	defer log.Close()
-	control := stages.NewControl(log, time.Now, nil)
-	if _, err := control.Read(ctx); err != nil {
-		return "", err
+	var was schemas.RuleSource
+	if !fresh {
+		control := stages.NewControl(log, time.Now, nil)
+		if _, err := control.Read(ctx); err != nil {
+			return "", err
+		}
+		was = control.Schedule().Source()
 	}
-	was := control.Schedule().Source()
 	if slices.Equal(was.Files, source.Files) {
 		return "", nil
 	}
@@ -37,8 +43,21 @@ func (s *session) applyRules(ctx context.Context, conn *pipeline.Conn, source sc
 	if dryRun {
 		return change, nil
 	}
+	source.By = operator()
 	_, err = pipeline.AppendControl(ctx, log, schemas.ControlEntry{Rules: &source})
 	return change, err
+}
+
+// operator is who runs this process, as user@host, for the control log.
+func operator() string {
+	name, host := "unknown", "unknown"
+	if u, err := user.Current(); err == nil {
+		name = u.Username
+	}
+	if h, err := os.Hostname(); err == nil {
+		host = h
+	}
+	return name + "@" + host
 }
 
 func fileNames(files []schemas.RuleFile) string {

@@ -3,6 +3,7 @@ package app
 // millrace is the grammar of the operator's command. A command stands here when
 // it works.
 type millrace struct {
+	Apply   applyCommand   `cmd:"" help:"Make streams, partitions and rules on the broker as the configuration says."`
 	Rules   rulesCommand   `cmd:"" help:"Check, test and run alert rules."`
 	Archive archiveCommand `cmd:"" help:"Look into the archive and prove it."`
 	Config  configCommand  `cmd:"" help:"Check and show the configuration."`

@@ -77,7 +77,7 @@ func (s *session) layout() pipeline.Layout {
 	l := pipeline.Layout{
 		Partitions: c.Partitions,
 		Replicas:   c.Replicas,
-		Archived:   true,
+		Archived:   c.Archive.Enabled,
 		Deployment: c.Deployment.Schema(),
 	}
 	for _, r := range c.Notify.Receivers {

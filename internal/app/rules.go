@@ -14,6 +14,7 @@ import (
 // rulesCommand groups what is about rule files.
 type rulesCommand struct {
 	Check rulesCheck `cmd:"" help:"Check rule files and say where each mistake is and how to mend it."`
+	Test  rulesTest  `cmd:"" help:"Run tests of rules: events and the states that alerts must have, on a virtual clock."`
 	Run   rulesRun   `cmd:"" help:"Decide a recorded file of events: the transitions that the live system would have made."`
 }
 

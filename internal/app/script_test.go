@@ -24,7 +24,7 @@ func TestScript(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
-		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"mkarchive": mkarchive},
+		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"mkarchive": mkarchive, "broker": startBroker},
 		RequireUniqueNames:  true,
 		UpdateScripts:       os.Getenv("UPDATE_SCRIPTS") == "true",
 	})

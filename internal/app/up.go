@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -118,7 +119,10 @@ func (s *session) apply(ctx context.Context, conn *pipeline.Conn, sync func() er
 	if err != nil {
 		return err
 	}
-	change, err := s.applyRules(ctx, conn, source, dryRun)
+	fresh := dryRun && slices.ContainsFunc(changes, func(c pipeline.Change) bool {
+		return c.Name == schemas.StreamControl && c.Action == "create"
+	})
+	change, err := s.applyRules(ctx, conn, source, dryRun, fresh)
 	if err != nil {
 		return fmt.Errorf("apply rules: %w", err)
 	}

@@ -90,6 +90,10 @@ type Deployment struct {
 
 // Archive is where every event is kept.
 type Archive struct {
+	// Enabled says that an archiver runs. Without one, streams forget what is older
+	// than 72h, and a rule counts every event only while its worker is less than
+	// that behind. Default: true.
+	Enabled bool `yaml:"enabled"`
 	// Dir is the directory of the objects. Default: archive in the data directory.
 	Dir Path `yaml:"dir"`
 	// CutBytes is the size at which an object is put. Default: 10MB.
@@ -140,7 +144,7 @@ func Default() Config {
 		Replicas:   1,
 		Deployment: Deployment{Tick: time.Second, Lateness: time.Second, Delay: 5 * time.Second},
 		Rules:      []Path{},
-		Archive:    Archive{CutBytes: 10e6},
+		Archive:    Archive{Enabled: true, CutBytes: 10e6},
 		Publisher:  Publisher{Zone: "UTC", Follow: []Path{}, Audit: Audit{Enabled: true}},
 	}
 }
