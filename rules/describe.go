@@ -148,33 +148,3 @@ func (c Comparison) words() string {
 	}
 	return "at anything but"
 }
-
-// evidenced reads what evidence of the rule may show.
-func (d *draft) evidenced() {
-	e, ok := d.entries["evidence"]
-	if !ok {
-		return
-	}
-	for _, part := range d.mapping(e.node, "evidence", "worst", "fields") {
-		switch part.key {
-		case "worst":
-			d.worst = d.expression(part.at, part.node, "evidence")
-			if d.worst != nil && d.worst.kind != number && d.worst.kind != anything {
-				d.fault(part.at, "evidence", "worst must be a number, such as attributes.duration_ms")
-			}
-		case "fields":
-			items := d.list(part)
-			if len(items) > maxEvidence {
-				d.fault(part.at, "evidence", "has %d fields, at most %d are allowed", len(items), maxEvidence)
-			}
-			d.evidence = d.fieldList("evidence", items)
-			var names []string
-			for i, f := range d.evidence {
-				if slices.Contains(names, f.label()) {
-					d.fault(items[i].GetToken(), "evidence", "two fields would be called %s: remove one", f.label())
-				}
-				names = append(names, f.label())
-			}
-		}
-	}
-}
