@@ -31,7 +31,7 @@ var arrows = map[string]string{
 	// Decides, without I/O.
 	"rules":          "schemas internal/suggest",
 	"rules/engine":   "schemas rules",
-	"rules/ruletest": "schemas rules rules/engine",
+	"rules/ruletest": "schemas rules rules/engine internal/suggest",
 	"stages":         "schemas fence rules rules/engine",
 
 	// The edges.
