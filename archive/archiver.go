@@ -160,7 +160,9 @@ func (a *Archiver) step(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	if !a.loaded {
-		return true, a.load(ctx, info)
+		err := a.load(ctx, info)
+		a.loaded = a.loaded && err == nil
+		return true, err
 	}
 	if info.Created != a.tip.Epoch.Created {
 		// Another stream of the same name: end the old one's chain.

@@ -81,7 +81,7 @@ func write(tb testing.TB, tip archive.Tip, entries []fence.Entry, nextDay string
 	return b.Bytes(), next
 }
 
-func read(b []byte) (records []archive.Record, r *archive.Reader, err error) {
+func readObject(b []byte) (records []archive.Record, r *archive.Reader, err error) {
 	r = archive.NewReader(bytes.NewReader(b))
 	for {
 		rec, err := r.Next()
@@ -144,7 +144,7 @@ func TestGolden(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		records, r, err := read(body)
+		records, r, err := readObject(body)
 		if err != nil {
 			t.Fatalf("%s: %v", file, err)
 		}
@@ -232,7 +232,7 @@ func TestRoundTrip(t *testing.T) {
 			seq++
 		}
 		body, next := write(t, tip(), entries, "")
-		got, r, err := read(body)
+		got, r, err := readObject(body)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -286,7 +286,7 @@ func TestZstdcat(t *testing.T) {
 	if got, err := cat(body); err != nil {
 		t.Errorf("zstd -dc refuses an object with damaged frames in it: %v, after %d bytes", err, len(got))
 	}
-	records, _, err := read(body)
+	records, _, err := readObject(body)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -301,7 +301,7 @@ func TestDamage(t *testing.T) {
 	body, _ := write(t, tip(), sample(), "")
 	damaged := func(what string, b []byte) {
 		t.Helper()
-		_, _, err := read(b)
+		_, _, err := readObject(b)
 		var corrupt *archive.CorruptError
 		if !errors.As(err, &corrupt) {
 			t.Errorf("%s: %v; want a CorruptError", what, err)
@@ -351,7 +351,7 @@ func FuzzReader(f *testing.F) {
 	empty, _ := write(f, tip(), nil, "2026-09-22")
 	f.Add(empty)
 	f.Fuzz(func(t *testing.T, b []byte) {
-		records, r, err := read(b)
+		records, r, err := readObject(b)
 		var corrupt *archive.CorruptError
 		if err != nil && !errors.As(err, &corrupt) {
 			t.Fatalf("%v is not a CorruptError", err)
@@ -371,7 +371,7 @@ func FuzzPayload(f *testing.F) {
 	f.Fuzz(func(t *testing.T, p []byte, subject, name, value string) {
 		entries := []fence.Entry{{Seq: 7, Time: noon, Subject: subject, Header: fence.Header{name: value}, Data: p}}
 		body, _ := write(t, tip(), entries, "")
-		got, _, err := read(body)
+		got, _, err := readObject(body)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,0 +1,178 @@
+package archive_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/dermai/millrace/archive"
+)
+
+// numbered puts messages that say when they were put.
+func (b *bench) numbered(names ...string) {
+	for _, n := range names {
+		b.put(eventSubject, fmt.Sprintf("{\"n\":%q}\n", n))
+	}
+}
+
+// told gives the messages of the archive, as generation, sequence and name.
+func (b *bench) told(tb testing.TB) []string {
+	tb.Helper()
+	var out []string
+	for _, r := range b.cat(tb, archive.Filter{}) {
+		out = append(out, fmt.Sprintf("%d/%d %.1s", r.Epoch.Generation, r.Seq, string(r.Payload[6:])))
+	}
+	return out
+}
+
+func wantTold(tb testing.TB, b *bench, want ...string) {
+	tb.Helper()
+	if diff := cmp.Diff(want, b.told(tb)); diff != "" {
+		tb.Errorf("messages (-want +got):\n%s", diff)
+	}
+}
+
+func TestArchiverStopsAtRewind(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		after []string // what the stream gets after it lost everything but a
+	}{
+		{"shorter", nil},
+		{"as long", []string{"x", "y"}},
+		{"longer", []string{"x", "y", "z"}},
+	} {
+		for _, restart := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, restart %v", test.name, restart), func(t *testing.T) {
+				b := newBench(t)
+				a := b.archiver(t, archive.Config{})
+				b.numbered("a", "b", "c")
+				mustFlush(t, a)
+				before := b.objects(t)
+				b.log.Rewind("EVENTS_0", 1)
+				b.numbered(test.after...)
+				if restart {
+					a = b.archiver(t, archive.Config{})
+				} else if test.name == "as long" {
+					b.numbered("z") // noticed with the next message
+				}
+				for range 2 { // and stays stopped
+					wantIncident(t, drain(t.Context(), a), "rewound")
+				}
+				b.wantObjects(t, before...)
+			})
+		}
+	}
+}
+
+// TestArchiverOpensNextGeneration: each message that the stream ever accepted is
+// in the archive once: the lost ones in the old generation, the common ones only
+// there, the new ones in the new generation.
+func TestArchiverOpensNextGeneration(t *testing.T) {
+	b := newBench(t)
+	a := b.archiver(t, archive.Config{NextGeneration: true})
+	old := b.archiver(t, archive.Config{})
+	b.numbered("a", "b", "c")
+	mustFlush(t, a)
+	b.numbered("d")
+	mustDrain(t, a) // d is nowhere but in the stream, which loses it, and in a's memory
+	mustDrain(t, old)
+	b.log.Rewind("EVENTS_0", 2)
+	b.numbered("x", "y", "z")
+	wantIncident(t, drain(t.Context(), old), "rewound")
+	mustFlush(t, a)
+	want := []string{"0/1 a", "0/2 b", "0/3 c", "0/4 d", "1/3 x", "1/4 y", "1/5 z"}
+	wantTold(t, b, want...)
+	r := b.verify(t)
+	if diff := cmp.Diff([]archive.Missing{{From: 1, To: 2, Reason: archive.MissingGeneration}}, r.Chains[1].Missing); diff != "" {
+		t.Errorf("missing in generation 1 (-want +got):\n%s", diff)
+	}
+	// Others, also those that were not told, go on in the generation that is there.
+	b.numbered("w")
+	mustFlush(t, b.archiver(t, archive.Config{}))
+	mustFlush(t, old)
+	wantTold(t, b, append(want, "1/6 w")...)
+
+	b.log.Rewind("EVENTS_0", 0)
+	b.numbered("1", "2")
+	mustFlush(t, b.archiver(t, archive.Config{NextGeneration: true}))
+	wantTold(t, b, append(want, "1/6 w", "2/1 1", "2/2 2")...)
+	b.verify(t)
+}
+
+func TestArchiverBeginsAnotherEpoch(t *testing.T) {
+	b := newBench(t)
+	a := b.archiver(t, archive.Config{})
+	b.numbered("a", "b")
+	mustFlush(t, a)
+	b.numbered("c")
+	mustDrain(t, a)
+	b.now += int64(time.Second)
+	b.log.Recreate("EVENTS_0")
+	b.numbered("x")
+	mustFlush(t, a)
+	wantTold(t, b, "0/1 a", "0/2 b", "0/3 c", "0/1 x")
+	if r := b.verify(t); len(r.Chains) != 2 {
+		t.Errorf("%d chains, want 2", len(r.Chains))
+	}
+}
+
+func TestTrim(t *testing.T) {
+	b := newBench(t)
+	covered, fault := uint64(0), error(nil)
+	trim := &archive.Trim{Trimmer: b.log, Covered: func(context.Context) (uint64, error) { return covered, fault }}
+	a := b.archiver(t, archive.Config{Trim: trim})
+	first := func() uint64 {
+		t.Helper()
+		b.now += int64(time.Minute)
+		mustDrain(t, a)
+		info, err := b.log.Info(t.Context(), "EVENTS_0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info.First
+	}
+	want := func(what string, seq uint64) {
+		t.Helper()
+		if got := first(); got != seq {
+			t.Errorf("%s: the stream begins at %d, want %d", what, got, seq)
+		}
+	}
+	b.numbered("a", "b", "c")
+	mustFlush(t, a)
+	b.numbered("d", "e", "f")
+	mustFlush(t, a)
+	b.numbered("g", "h")
+	want("nothing is old", 1)
+	covered = 100
+	want("nothing is old", 1)
+	covered = 0
+	b.now += int64(72*time.Hour - 10*time.Minute)
+	b.numbered("i", "j")
+	mustFlush(t, a) // g to j, of which only g and h are of the old day
+	b.now += int64(10 * time.Minute)
+	want("nothing is covered", 1)
+	covered = 2
+	want("the first object is not covered", 1)
+	covered = 3
+	fault = errors.New("no answer")
+	b.now += int64(time.Minute)
+	if err := drain(t.Context(), a); !errors.Is(err, fault) {
+		t.Errorf("step: %v; want %v", err, fault)
+	}
+	fault = nil
+	want("the first object is covered", 4)
+	covered = 100
+	a = b.archiver(t, archive.Config{Trim: trim}) // a new one finds out for itself
+	want("two objects are covered, and g and h", 9)
+	b.numbered("k")
+	b.now += int64(73 * time.Hour)
+	want("all is old, but k is not stored", 11)
+	b.numbered("l")
+	b.log.Rewind("EVENTS_0", 9)
+	b.numbered("x", "y", "z")
+	wantIncident(t, drain(t.Context(), b.archiver(t, archive.Config{Trim: trim})), "rewound")
+}
