@@ -45,6 +45,7 @@ var arrows = map[string]string{
 	// The whole.
 	"internal/secret":     "",
 	"internal/suggest":    "",
+	"internal/traffic":    "schemas",
 	"internal/app/config": "...",
 	"internal/app/ops":    "",
 	"internal/app":        "...",
