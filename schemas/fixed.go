@@ -14,10 +14,9 @@ func FixedOf(x float64) (Fixed, error) {
 	}
 	frac, exp := math.Frexp(math.Abs(x)) // |x| = frac * 2^exp, frac in [0.5, 1)
 	mantissa := uint64(frac * (1 << 53)) // exact: |x| = mantissa * 2^(exp-53)
-	shift := exp - 53 + 32               // |x| = mantissa * 2^shift units
+	shift := exp - 53 + 32               // |x| = mantissa * 2^shift units, shift is 42 at most
 	var f Fixed
 	switch {
-	case shift >= 64: // never: exp is 63 at most, so shift is 42 at most
 	case shift >= 0:
 		f = Fixed{Hi: int64(mantissa >> (64 - shift)), Lo: mantissa << shift}
 	case shift > -64:

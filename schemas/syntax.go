@@ -54,14 +54,15 @@ func mend(rest []byte) string {
 		{"undefined", "write null"},
 		{"'", "quote with \""},
 		{"\xef\xbb\xbf", "send it without a byte order mark"},
-		{"}", "a comma too many?"},
-		{"]", "a comma too many?"},
 		{"\n", "write a line break inside a string as \\n"},
 		{"\t", "write a tab inside a string as \\t"},
 	} {
 		if bytes.HasPrefix(rest, []byte(m.prefix)) {
 			return m.mend
 		}
+	}
+	if next, ok := bytes.CutPrefix(rest, []byte(",")); ok && bytes.IndexAny(bytes.TrimSpace(next), "}]") == 0 {
+		return "a comma too many?"
 	}
 	return ""
 }
