@@ -55,6 +55,7 @@ var arrows = map[string]string{
 	"cmd/publisher":       "internal/app",
 
 	// Of tests.
+	"examples":         "",
 	"internal/testenv": "",
 	"internal/lint":    "",
 	"internal/deps":    "",
