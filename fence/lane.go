@@ -14,7 +14,7 @@ type Appender interface {
 	Append(ctx context.Context, m Message, prev uint64) (seq uint64, err error)
 }
 
-// ErrGivenUp: the lane's last frame was not settled in time. Nobody will ever
+// ErrGivenUp: the lane's last frame can no longer be settled. Nobody will ever
 // know from the lane whether it is stored, and the lane is at its end.
 var ErrGivenUp = errors.New("given up: outcome unknown")
 
@@ -28,7 +28,8 @@ var ErrGivenUp = errors.New("given up: outcome unknown")
 // the stream keeps messages at the least.
 //
 // A lane is not safe for concurrent use. It ends with ErrFenced, ErrGivenUp or
-// an incident (IsIncident); go on with a lane of another name.
+// an incident (IsIncident); go on with a lane of another name. Unless the error
+// is ErrGivenUp, its last frame is not stored and may be sent there.
 type Lane struct {
 	log     Appender
 	subject string
@@ -135,8 +136,12 @@ func (l *Lane) refused(r *RefusedError) error {
 	case r.Last > l.rev:
 		return l.over(fmt.Errorf("append to %s: message %d is not ours: %w", l.subject, r.Last, ErrFenced))
 	case r.Last < l.rev:
-		return l.over(Incident(l.subject, "frame %d was acknowledged as message %d, and the subject now ends at %d: the stream lost it",
-			l.acked, l.rev, r.Last))
+		err := Incident(l.subject, "frame %d was acknowledged as message %d, and the subject now ends at %d: the stream lost it",
+			l.acked, l.rev, r.Last)
+		if l.maybe {
+			err = fmt.Errorf("%w: %w", ErrGivenUp, err)
+		}
+		return l.over(err)
 	}
 	return l.over(Incident(l.subject, "the broker refuses the sequence %d that it names itself", r.Last))
 }

@@ -178,6 +178,9 @@ func TestLaneIncident(t *testing.T) {
 			if !fence.IsIncident(err) || !strings.Contains(err.Error(), laneSubject) {
 				t.Errorf("%s, fault %d: %v, want an incident that names the subject", name, f, err)
 			}
+			if open := f != fencetest.None; errors.Is(err, fence.ErrGivenUp) != open {
+				t.Errorf("%s, fault %d: %v: says that the outcome is open: %t, want %t", name, f, err, !open, open)
+			}
 		}
 	}
 }

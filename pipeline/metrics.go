@@ -16,8 +16,8 @@ type metrics struct {
 	readRestarts  *prometheus.CounterVec // stream
 	frames        *prometheus.CounterVec // kind
 	events        *prometheus.CounterVec // kind
-	shed          prometheus.Counter
-	fences        prometheus.Counter
+	shed          *prometheus.CounterVec // reason
+	laneFaults    prometheus.Counter
 	unknownFrames prometheus.Counter
 	buffered      prometheus.Gauge
 	quarantined   *prometheus.CounterVec // stage
@@ -50,8 +50,8 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		readRestarts:  vec("read_restarts_total", "Times a reader was started anew.", "stream"),
 		frames:        vec("publisher_frames_total", "Frames that publishers stored.", "kind"),
 		events:        vec("publisher_events_total", "Events that publishers stored.", "kind"),
-		shed:          counter("publisher_shed_total", "Events that Enqueue did not take."),
-		fences:        counter("publisher_fences_total", "Lanes that were left because somebody else wrote to them."),
+		shed:          vec("publisher_shed_total", "Events of Enqueue that are not stored: invalid, full, refused.", "reason"),
+		laneFaults:    counter("publisher_lane_faults_total", "Lanes that were left because the broker lost them, or somebody else wrote to them."),
 		unknownFrames: counter("publisher_unknown_total", "Frames given up without knowing whether they are stored."),
 		buffered: prometheus.NewGauge(prometheus.GaugeOpts{
 			Namespace: "millrace", Name: "publisher_buffered_bytes", Help: "Bytes of events that wait to be stored."}),
@@ -63,7 +63,7 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 	var faults []error
 	for _, c := range []prometheus.Collector{
 		m.disconnects, m.appends, m.appendSeconds, m.readMessages, m.readRestarts, m.frames, m.events,
-		m.shed, m.fences, m.unknownFrames, m.buffered, m.quarantined,
+		m.shed, m.laneFaults, m.unknownFrames, m.buffered, m.quarantined,
 	} {
 		faults = append(faults, r.Register(c))
 	}
