@@ -55,6 +55,7 @@ type session struct {
 	config *config.Loaded
 	log    zerolog.Logger
 	out    *printer
+	demo   bool // the built-in rules are those of the demo
 }
 
 // run parses the arguments into grammar, a struct with commands that have a

@@ -4,9 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"net/http"
-	"slices"
+	"os"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -18,6 +17,7 @@ import (
 	"github.com/dermai/millrace/internal/app/ops"
 	"github.com/dermai/millrace/internal/archiver"
 	"github.com/dermai/millrace/internal/processor"
+	"github.com/dermai/millrace/notify"
 	"github.com/dermai/millrace/pipeline"
 	"github.com/dermai/millrace/sinks"
 )
@@ -102,12 +102,17 @@ func (n *node) serve(ctx context.Context, defaultAddr string) error {
 
 // process runs the rules until ctx ends.
 func (n *node) process(ctx context.Context) error {
-	receivers, off, err := sinks.Build(n.config.Notify.Receivers, n.receiverContext())
+	built, err := n.receivers()
 	if err != nil {
 		return err
 	}
-	for _, name := range slices.Sorted(maps.Keys(off)) {
-		n.log.Warn().Str("receiver", name).Str("reason", off[name]).Msg("the receiver is off")
+	receivers := map[string]notify.Receiver{}
+	for name, sink := range built {
+		if reason, off := sink.Off(); off {
+			n.log.Warn().Str("receiver", name).Str("reason", reason).Msg("the receiver is off")
+			continue
+		}
+		receivers[name] = sink
 	}
 	return processor.Run(ctx, processor.Config{
 		Conn:      n.conn,
@@ -116,6 +121,13 @@ func (n *node) process(ctx context.Context) error {
 		Health:    n.health,
 		Registry:  n.registry,
 		Log:       n.log,
+	})
+}
+
+// receivers builds the receivers of the configuration.
+func (s *session) receivers() (map[string]sinks.Sink, error) {
+	return sinks.Open(s.config.Notify, sinks.Builtin(), sinks.Env{
+		Dir: string(s.config.Data), Out: s.Stdout, Getenv: os.Getenv,
 	})
 }
 
@@ -136,7 +148,7 @@ func (n *node) keep(ctx context.Context) error {
 	}), store.Close())
 }
 
-// stages runs parts one behind the other: all start at once, and when ctx ends,
+// runInTurn runs parts one behind the other: all start at once, and when ctx ends,
 // or one of them fails, they end one after the other, the first first, so that
 // what one still passes on is taken by the next.
 func runInTurn(ctx context.Context, log zerolog.Logger, parts ...func(context.Context) error) error {

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -56,13 +57,18 @@ func (c *rulesRun) Run(ctx context.Context, s *session) error {
 
 // printTransition prints a change of an alert's state.
 func (s *session) printTransition(t schemas.Transition) error {
-	value := ""
-	if t.Value != nil {
-		value = strconv.FormatFloat(*t.Value, 'g', 6, 64)
+	return s.out.print(t, clock(t.Time), t.Alert, string(t.From)+" to "+string(t.To), valueText(t.Value), summary(&t))
+}
+
+// valueText is a rule's value as people read it, "" for none.
+func valueText(v *float64) string {
+	if v == nil {
+		return ""
 	}
-	why := t.Why
-	if why == "" {
-		why = t.Annotations["summary"]
-	}
-	return s.out.print(t, clock(t.Time), t.Alert, string(t.From)+" to "+string(t.To), value, why)
+	return strconv.FormatFloat(*v, 'g', 6, 64)
+}
+
+// summary says in a few words why an alert changed.
+func summary(t *schemas.Transition) string {
+	return cmp.Or(t.Why, t.Annotations["summary"])
 }
