@@ -29,8 +29,12 @@ func (q *Quarantine) Put(ctx context.Context, item schemas.Quarantined) error {
 	}
 	ctx, done := q.conn.within(ctx)
 	defer done()
-	if _, err := q.conn.js.Publish(ctx, "quarantine."+stage, data, jetstream.WithMsgID(item.ID)); err != nil {
+	ack, err := q.conn.js.Publish(ctx, "quarantine."+stage, data, jetstream.WithMsgID(item.ID))
+	if err != nil {
 		return fmt.Errorf("quarantine %s: %w", item.ID, err)
+	}
+	if !ack.Duplicate {
+		q.conn.metrics.quarantined.WithLabelValues(item.Stage).Inc()
 	}
 	return nil
 }

@@ -7,7 +7,6 @@ import "github.com/prometheus/client_golang/prometheus"
 type Metrics struct {
 	events      *prometheus.CounterVec
 	lost        *prometheus.CounterVec
-	quarantined *prometheus.CounterVec
 	frontier    *prometheus.GaugeVec
 	decided     *prometheus.GaugeVec
 	lag         *prometheus.GaugeVec
@@ -27,7 +26,6 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	m := &Metrics{
 		events:      counter("millrace_reduce_events_total", "Events folded and committed.", "partition"),
 		lost:        counter("millrace_reduce_lost_messages_total", "Messages that expired before they were read.", "partition"),
-		quarantined: counter("millrace_quarantined_total", "Items put into the quarantine.", "stage"),
 		frontier:    gauge("millrace_reduce_frontier_seconds", "Arrival up to which a partition is reduced, Unix seconds.", "partition"),
 		decided:     gauge("millrace_decided_seconds", "End of the last decided tick, Unix seconds.", "class"),
 		lag:         gauge("millrace_decide_lag_seconds", "How long the tick that something waits for could have been decided; 0 while nothing waits.", "class"),
@@ -36,7 +34,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		fenced:      counter("millrace_fenced_total", "Appends refused because another writer has the subject.", "subject"),
 	}
 	if reg != nil {
-		reg.MustRegister(m.events, m.lost, m.quarantined, m.frontier, m.decided, m.lag, m.transitions, m.asked, m.fenced)
+		reg.MustRegister(m.events, m.lost, m.frontier, m.decided, m.lag, m.transitions, m.asked, m.fenced)
 	}
 	return m
 }

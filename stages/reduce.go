@@ -207,7 +207,6 @@ func (m *Reduce) foldEvent(ctx context.Context) error {
 		if err := m.cfg.Quarantine.Put(ctx, q); err != nil {
 			return fmt.Errorf("quarantine %s: %w", q.ID, err)
 		}
-		m.metrics.quarantined.WithLabelValues("reduce").Inc()
 	}
 	m.reducer.Fold(index, event)
 	m.frame.advance()
