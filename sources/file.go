@@ -30,6 +30,11 @@ type File struct {
 	// begins with prefix, in any order. Nothing else may write frames with this
 	// prefix meanwhile. nil: the file is read from its beginning.
 	Stored func(ctx context.Context, prefix string, each func(source string)) error
+	// Remember is a file that keeps the newest position, for when a file had
+	// nothing new for so long that the broker has forgotten its frames. It may be
+	// lost; it must be this file's own. "": after such a silence the file is
+	// published again.
+	Remember string
 	// Poll is how often the end of the file is looked at. 0: 200 ms.
 	Poll time.Duration
 	// Grace is how long a file that was rotated away must be quiet before the next
@@ -89,6 +94,9 @@ type tail struct {
 	// At most fingerprintBytes each, as they were read:
 	seen     []byte // before read
 	seenLine []byte // before the line in hand, when that begins before read
+
+	remembered   int64 // offset of the mark that was written down last
+	rememberedAt time.Time
 }
 
 func newTail(f *File) (*tail, error) {
@@ -160,7 +168,7 @@ func (t *tail) open(file *os.File, p progress) error {
 	t.file, t.read, t.seen, t.seenLine = file, p.offset, seen, seen
 	t.split = newSplitter(p.offset)
 	t.batch = newBatch(&t.Inlet, t.source, p.stored)
-	t.batch.to = p.offset
+	t.batch.to, t.remembered = p.offset, p.offset
 	return nil
 }
 
@@ -195,7 +203,7 @@ func (t *tail) drain(ctx context.Context) error {
 		return err
 	}
 	t.lag()
-	return nil
+	return t.remember(false)
 }
 
 // take splits a piece of the file.
@@ -218,7 +226,10 @@ func (t *tail) finish(ctx context.Context) error {
 	if err := t.split.finish(func(l line) error { return t.batch.add(ctx, l) }); err != nil {
 		return err
 	}
-	return t.batch.flush(ctx)
+	if err := t.batch.flush(ctx); err != nil {
+		return err
+	}
+	return t.remember(true)
 }
 
 // before returns the last fingerprintBytes before an offset, which is within the

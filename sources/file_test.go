@@ -2,127 +2,17 @@ package sources_test
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/dermai/millrace/schemas"
 	"github.com/dermai/millrace/sources"
 	"github.com/google/go-cmp/cmp"
 )
-
-// store is a publisher that keeps frames in memory, and a broker that can fail.
-type store struct {
-	frames []frame
-	// answer decides what becomes of a frame: kept or not, and what the publisher
-	// is told.
-	answer func(n int) (keep bool, err error)
-	calls  int
-}
-
-type frame struct {
-	kind    schemas.Kind
-	service string
-	lines   []string
-	source  string
-}
-
-func (s *store) PublishEncoded(ctx context.Context, kind schemas.Kind, service string, lines [][]byte, source string) error {
-	f := frame{kind: kind, service: service, source: source}
-	for _, l := range lines {
-		f.lines = append(f.lines, string(l))
-	}
-	s.calls++
-	keep, err := true, error(nil)
-	if s.answer != nil {
-		keep, err = s.answer(s.calls)
-	}
-	if keep {
-		s.frames = append(s.frames, f)
-	}
-	return err
-}
-
-func (s *store) stored(ctx context.Context, prefix string, each func(string)) error {
-	for _, f := range s.frames {
-		if strings.HasPrefix(f.source, prefix) {
-			each(f.source)
-		}
-	}
-	return nil
-}
-
-// messages lists what is stored, in the order of the frames.
-func (s *store) messages() []string {
-	var out []string
-	for _, f := range s.frames {
-		for _, l := range f.lines {
-			out = append(out, message(l))
-		}
-	}
-	return out
-}
-
-func message(line string) string {
-	var e struct{ Message string }
-	if err := json.Unmarshal([]byte(line), &e); err != nil {
-		panic(err)
-	}
-	return e.Message
-}
-
-func event(message string) string { return fmt.Sprintf(`{"message":%q,"level":"INFO"}`+"\n", message) }
-
-func events(from, to int) string {
-	var b strings.Builder
-	for i := from; i < to; i++ {
-		b.WriteString(event(fmt.Sprint(i)))
-	}
-	return b.String()
-}
-
-func numbers(from, to int) []string {
-	var out []string
-	for i := from; i < to; i++ {
-		out = append(out, fmt.Sprint(i))
-	}
-	return out
-}
-
-func write(t *testing.T, path, text string) {
-	t.Helper()
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func extend(t *testing.T, path, text string) {
-	t.Helper()
-	f, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY|os.O_CREATE, 0o600)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if _, err := f.WriteString(text); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func rename(t *testing.T, from, to string) {
-	t.Helper()
-	if err := os.Rename(from, to); err != nil {
-		t.Fatal(err)
-	}
-}
 
 // follower follows a file within a synctest bubble.
 type follower struct {
@@ -132,6 +22,8 @@ type follower struct {
 	refused []string
 	tally   sources.Tally
 	stop    func()
+
+	remember string
 }
 
 func (f *follower) file() *sources.File {
@@ -149,6 +41,8 @@ func (f *follower) file() *sources.File {
 		Follow: true,
 		Stored: f.store.stored,
 		Grace:  time.Second,
+
+		Remember: f.remember,
 	}
 }
 
@@ -390,125 +284,6 @@ func TestFollow(t *testing.T) {
 					t.Errorf("a restart published %q again", got[n:])
 				}
 			})
-		})
-	}
-}
-
-// age makes a file older by some minutes than it is.
-func age(t *testing.T, path string, minutes int) {
-	t.Helper()
-	now := time.Now()
-	if info, err := os.Stat(path); err != nil {
-		t.Fatal(err)
-	} else {
-		now = info.ModTime()
-	}
-	then := now.Add(-time.Duration(minutes) * time.Minute)
-	if err := os.Chtimes(path, then, then); err != nil {
-		t.Fatal(err)
-	}
-}
-
-type later struct{}
-
-func (later) Error() string             { return "stream is full" }
-func (later) RetryAfter() time.Duration { return 10 * time.Second }
-
-func TestFollowWaitsForThePublisher(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "app.log")
-	write(t, path, events(0, 3))
-	synctest.Test(t, func(t *testing.T) {
-		f := &follower{t: t, path: path, store: &store{answer: func(n int) (bool, error) {
-			if n <= 3 {
-				return false, later{}
-			}
-			return true, nil
-		}}}
-		f.start()
-		f.want(nil)
-		<-time.After(29 * time.Second)
-		synctest.Wait()
-		f.want(nil)
-		<-time.After(2 * time.Second)
-		synctest.Wait()
-		f.want(numbers(0, 3))
-		f.stop()
-	})
-}
-
-// crash ends a run in the middle, as kill -9 does.
-var crash = errors.New("crash")
-
-// TestFollowLosesAndRepeatsNothing kills the follower at random publishes, some
-// of which were stored without an answer, while the file grows, rotates and
-// holds events of several services and kinds.
-func TestFollowLosesAndRepeatsNothing(t *testing.T) {
-	for seed := range uint64(100) {
-		random := rand.New(rand.NewPCG(seed, 7))
-		path := filepath.Join(t.TempDir(), "app.log")
-		synctest.Test(t, func(t *testing.T) {
-			f := &follower{t: t, path: path, store: &store{}}
-			dying := true
-			f.store.answer = func(int) (bool, error) {
-				if dying && random.IntN(3) == 0 {
-					return random.IntN(2) == 0, crash
-				}
-				return true, nil
-			}
-			n := 0
-			for step := range 12 {
-				dying = step < 11
-				var text strings.Builder
-				for range random.IntN(40) {
-					service := []string{"api", "web", "ä/ü #1"}[random.IntN(3)]
-					fmt.Fprintf(&text, `{"message":"%d","service":%q,"level":"INFO","pad":%q}`+"\n", n, service, strings.Repeat("x", random.IntN(4000)))
-					n++
-				}
-				extend(t, path, text.String())
-				if len(f.store.frames) > 0 && random.IntN(4) == 0 {
-					for i := step; i > 0; i-- {
-						from, to := fmt.Sprintf("%s.%d", path, i), fmt.Sprintf("%s.%d", path, i+1)
-						if err := os.Rename(from, to); err != nil && !errors.Is(err, fs.ErrNotExist) {
-							t.Fatal(err)
-						}
-					}
-					age(t, path, 100-step)
-					rename(t, path, path+".1")
-					write(t, path, "")
-				}
-				ctx, cancel := context.WithCancel(context.Background())
-				done := make(chan error, 1)
-				go func() { done <- f.file().Run(ctx) }()
-				f.settle()
-				for range 3 {
-					f.settle()
-				}
-				cancel()
-				if err := <-done; err != nil && !errors.Is(err, crash) {
-					t.Fatal(err)
-				}
-			}
-			seen := map[string]int{}
-			last := map[string]int{}
-			for _, fr := range f.store.frames {
-				for _, l := range fr.lines {
-					m := message(l)
-					seen[m]++
-					i, err := strconv.Atoi(m)
-					if err != nil {
-						t.Fatal(err)
-					}
-					if before, ok := last[fr.service]; ok && before >= i {
-						t.Errorf("seed %d: %s: %d after %d", seed, fr.service, i, before)
-					}
-					last[fr.service] = i
-				}
-			}
-			for i := range n {
-				if c := seen[fmt.Sprint(i)]; c != 1 {
-					t.Errorf("seed %d: event %d of %d is stored %d times", seed, i, n, c)
-				}
-			}
 		})
 	}
 }

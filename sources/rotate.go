@@ -106,19 +106,22 @@ func (t *tail) resume(ctx context.Context, files []sibling) (bool, error) {
 		}
 	}
 	known := make([]progress, len(files))
-	if t.Stored != nil {
-		var fault error
-		err := t.Stored(ctx, t.prefix, func(source string) {
-			m, ok := parseMark(source, t.prefix)
-			for i := range open {
-				if ok && open[i] != nil && fault == nil {
-					fault = known[i].learn(m, open[i])
-				}
+	var fault error
+	learn := func(source string) {
+		m, ok := parseMark(source, t.prefix)
+		for i := range open {
+			if ok && open[i] != nil && fault == nil {
+				fault = known[i].learn(m, open[i])
 			}
-		})
-		if err := cmp.Or(err, fault); err != nil {
-			return false, fmt.Errorf("find where the stored frames end: %w", err)
 		}
+	}
+	recalled, err := t.recall()
+	if err == nil && t.Stored != nil {
+		err = t.Stored(ctx, t.prefix, learn)
+	}
+	learn(recalled)
+	if err := cmp.Or(err, fault); err != nil {
+		return false, fmt.Errorf("find where the stored frames end: %w", err)
 	}
 	last := len(files) - 1
 	pick := -1
