@@ -12,11 +12,10 @@ import (
 )
 
 const (
-	packMin     = 1 << 10  // bytes below which nothing is compressed: small frames stay readable
-	packWindow  = 1 << 20  // what the compressor looks back, and its memory
-	unpackMax   = 8 << 20  // the largest window that is accepted
-	stageBytes  = 64 << 20 // bytes of a stage message unpacked
-	unpackFirst = 64 << 10 // first guess of an unknown size
+	packMin    = 1 << 10  // bytes below which nothing is compressed: small frames stay readable
+	packWindow = 1 << 20  // what the compressor looks back, and its memory
+	unpackMax  = 8 << 20  // the largest window that is accepted
+	stageBytes = 64 << 20 // bytes of a stage message unpacked
 )
 
 var zstdMagic = []byte{0x28, 0xb5, 0x2f, 0xfd}
@@ -34,7 +33,7 @@ var (
 	}}
 	decoders = sync.Pool{New: func() any {
 		dec, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
-			zstd.WithDecoderMaxWindow(unpackMax), zstd.WithDecodeAllCapLimit(true))
+			zstd.WithDecoderMaxWindow(unpackMax))
 		if err != nil {
 			panic("schemas: " + err.Error())
 		}
@@ -60,8 +59,8 @@ func Pack(dst, data []byte) []byte {
 
 // Unpack undoes Pack. Plain data comes back as it is, the same memory; packed
 // data is decoded into dst's memory from its beginning, or into new memory if
-// that is too small. It refuses a result above limit bytes without making room
-// for it, and windows above 8 MiB.
+// that is too small. It refuses windows above 8 MiB and a result above limit
+// bytes; before it knows, it may have made 8 MiB.
 func Unpack(dst, data []byte, limit int) ([]byte, error) {
 	if !bytes.HasPrefix(data, zstdMagic) {
 		if len(data) > limit {
@@ -73,31 +72,24 @@ func Unpack(dst, data []byte, limit int) ([]byte, error) {
 	if err := h.Decode(data); err != nil {
 		return nil, fmt.Errorf("unpack: %w", err)
 	}
-	size := unpackFirst
-	if h.HasFCS {
-		if h.FrameContentSize > uint64(limit) {
-			return nil, tooLarge(limit)
-		}
-		size = int(h.FrameContentSize)
+	if h.HasFCS && h.FrameContentSize > uint64(limit) {
+		return nil, tooLarge(limit)
 	}
 	dec := decoders.Get().(*zstd.Decoder)
 	defer decoders.Put(dec)
-	for {
-		size = min(size, limit)
-		if cap(dst) < size {
-			dst = make([]byte, 0, size)
-		}
-		out, err := dec.DecodeAll(data, dst[:0:min(cap(dst), limit)])
-		switch {
-		case err == nil:
-			return out, nil
-		case !errors.Is(err, zstd.ErrDecoderSizeExceeded):
-			return nil, fmt.Errorf("unpack: %w", err)
-		case cap(dst) >= limit:
-			return nil, tooLarge(limit)
-		}
-		size = max(2*cap(dst), unpackFirst)
+	// The bound holds for the window too, which may be larger than the data.
+	err := dec.ResetWithOptions(nil, zstd.WithDecoderMaxMemory(uint64(max(limit, unpackMax))))
+	if err != nil {
+		return nil, fmt.Errorf("unpack: %w", err)
 	}
+	out, err := dec.DecodeAll(data, dst[:0])
+	switch {
+	case errors.Is(err, zstd.ErrDecoderSizeExceeded), err == nil && len(out) > limit:
+		return nil, tooLarge(limit)
+	case err != nil:
+		return nil, fmt.Errorf("unpack: %w", err)
+	}
+	return out, nil
 }
 
 func tooLarge(limit int) error {
