@@ -111,6 +111,12 @@ func covered(ctx context.Context, log fence.Log, p schemas.Partition) (uint64, e
 	if err != nil {
 		return 0, fmt.Errorf("what %s covers: %w", p.Partials(), fence.Missing(err, p.Partials()))
 	}
+	if head.Header[schemas.HeaderType] == schemas.TypeGenesis {
+		return 0, nil
+	}
+	if head.Header[schemas.HeaderType] == schemas.TypeGenesis {
+		return 0, nil
+	}
 	var partial schemas.Partial
 	if err := schemas.DecodeInto(head.Data, &partial); err != nil {
 		return 0, fmt.Errorf("what %s covers: message %d: %w", p.Partials(), head.Seq, err)
