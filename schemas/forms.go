@@ -79,6 +79,10 @@ func (r *redactor) named(s string) string {
 		if s[i] != '=' && s[i] != ':' {
 			continue
 		}
+		if strings.HasPrefix(s[i:], "==") {
+			i++
+			continue
+		}
 		name, quoted := nameBefore(s[from:i])
 		secrecy := secretName(name)
 		if secrecy == notSecret || s[i] == ':' && !quoted && secrecy != secretAlways {

@@ -77,7 +77,10 @@ func (r *redactor) value(v any, depth int, nested bool) any {
 	}
 	switch v := v.(type) {
 	case string:
-		return r.text(v, nested)
+		before := r.n
+		if s := r.text(v, nested); r.n > before {
+			return s
+		}
 	case map[string]any:
 		r.members(v, depth+1, nested)
 	case []any:
