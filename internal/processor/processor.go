@@ -62,7 +62,7 @@ func Run(ctx context.Context, c Config) error {
 	if err := p.read(ctx); err != nil || ctx.Err() != nil {
 		return err
 	}
-	member, err := pipeline.Join(ctx, c.Conn, pipeline.MemberConfig{Logger: c.Log})
+	member, err := pipeline.Join(ctx, c.Conn, pipeline.MemberConfig{ID: rand.Text()})
 	if err != nil {
 		return fmt.Errorf("join the processors: %w", err)
 	}
@@ -95,7 +95,10 @@ func Run(ctx context.Context, c Config) error {
 		return nil
 	})
 	// The machines end first: who leaves has nothing more to append.
-	return errors.Join(roles.Wait(), member.Leave())
+	err = roles.Wait()
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), stepLimit)
+	defer cancel()
+	return errors.Join(err, member.Leave(last))
 }
 
 // read reads the control log until there is a deployment and something new.
