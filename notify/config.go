@@ -3,6 +3,7 @@ package notify
 import (
 	"errors"
 	"fmt"
+	"io"
 	"regexp"
 	"slices"
 	"strings"
@@ -32,7 +33,7 @@ type Route struct {
 	// Default: all, so that every alert is a group of its own. An empty list puts
 	// everything that the route takes in one group. The rule's name is the label
 	// alertname.
-	GroupBy []string `yaml:"group_by" json:"group_by"`
+	GroupBy LabelNames `yaml:"group_by" json:"group_by"`
 	// GroupWait is how long the first notification of a group waits for more
 	// alerts. Default: 0.
 	GroupWait *time.Duration `yaml:"group_wait,omitempty" json:"group_wait,omitempty"`
@@ -43,6 +44,17 @@ type Route struct {
 	// again. 0s: never. Default: 4h.
 	RepeatInterval *time.Duration `yaml:"repeat_interval,omitempty" json:"repeat_interval,omitempty"`
 	Routes         []Route        `yaml:"routes,omitempty" json:"routes,omitempty"`
+}
+
+// LabelNames are names of labels. None given is another thing than none.
+type LabelNames []string
+
+// MarshalYAML keeps the two apart.
+func (l LabelNames) MarshalYAML() (any, error) {
+	if l == nil {
+		return nil, nil
+	}
+	return []string(l), nil
 }
 
 // ReceiverConfig names a receiver and says of what type it is. In YAML the type
@@ -89,8 +101,11 @@ func withoutSource(err error) string {
 
 func (o Options) String() string { return "[hidden]" }
 
-// GoString keeps %#v from printing the options.
-func (o Options) GoString() string { return "[hidden]" }
+// Format prints String for every verb.
+func (o Options) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, o.String()) }
+
+// MarshalText writes String.
+func (o Options) MarshalText() ([]byte, error) { return []byte(o.String()), nil }
 
 // UnmarshalYAML reads a name and the key that is the type.
 func (r *ReceiverConfig) UnmarshalYAML(b []byte) error {

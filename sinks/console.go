@@ -50,11 +50,11 @@ func consoleText(n schemas.Notification) string {
 	line := func(s string) { b.WriteString(printable(s, false) + "\n") }
 	line(moment(n.Time) + " " + title(n) + " (" + n.Receiver + ", " + n.ID + ")")
 	for _, a := range n.Alerts {
-		s := "  " + a.Status + " " + a.Alert
+		words := []string{" ", a.Status, a.Alert}
 		for _, f := range facts(a) {
-			s += " " + f.name + "=" + quote(f.value)
+			words = append(words, f.name+"="+quote(f.value))
 		}
-		line(s)
+		line(strings.Join(words, " "))
 		if summary := a.Annotations["summary"]; summary != "" {
 			line("    " + summary)
 		}

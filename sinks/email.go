@@ -19,7 +19,8 @@ func emailMessage(n schemas.Notification, from, to string) ([]byte, error) {
 	for _, h := range []fact{
 		{"From", from},
 		{"To", to},
-		{"Subject", mime.QEncoding.Encode("utf-8", truncate(title(n), 200))},
+		// Encoded words end in lines of their own (RFC 2047, section 2).
+		{"Subject", strings.ReplaceAll(mime.QEncoding.Encode("utf-8", truncate(title(n), 200)), "?= =?", "?=\r\n =?")},
 		{"Date", time.Unix(0, n.Time).UTC().Format(time.RFC1123Z)},
 		{"Message-ID", "<" + n.ID + "@millrace>"},
 		{"Auto-Submitted", "auto-generated"}, // RFC 3834: no out-of-office answers

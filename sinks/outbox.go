@@ -21,14 +21,14 @@ type Outbox struct {
 	dir  string // of the receiver; "": off
 }
 
-// OutboxOptions are the options of an outbox.
-type OutboxOptions struct {
+// outboxOptions are the options of an outbox.
+type outboxOptions struct {
 	// Dir is the directory that outbox/ is made in. Default: that of the process.
 	Dir string `yaml:"dir"`
 }
 
 func buildOutbox(name string, options notify.Options, env Env) (Sink, error) {
-	var o OutboxOptions
+	var o outboxOptions
 	if err := options.Decode(&o); err != nil {
 		return nil, err
 	}
@@ -93,12 +93,9 @@ func (o *Outbox) write(id string, files map[string][]byte) error {
 	if err := makeDirs(o.dir); err != nil {
 		return err
 	}
-	// The receiver has one sender, and what a dead one left is of no use.
-	temp := filepath.Join(o.dir, "."+id)
-	if err := os.RemoveAll(temp); err != nil {
-		return err
-	}
-	if err := os.Mkdir(temp, 0o700); err != nil {
+	// A name of its own: a sender that was fenced may be writing beside this one.
+	temp, err := os.MkdirTemp(o.dir, "."+id+"-")
+	if err != nil {
 		return err
 	}
 	for name, data := range files {
@@ -112,13 +109,14 @@ func (o *Outbox) write(id string, files map[string][]byte) error {
 	if err := os.Rename(temp, final); err != nil {
 		if _, there := os.Lstat(final); there != nil {
 			return err
-		}
-		// A sender that has been fenced meanwhile was first: the same content.
-		if err := os.RemoveAll(temp); err != nil {
-			return err
-		}
+		} // the other sender was first, with the same content
 	}
-	return syncPath(o.dir)
+	// What attempts that died have left.
+	left, err := filepath.Glob(filepath.Join(o.dir, "."+id+"-*"))
+	for _, dir := range left {
+		err = errors.Join(err, os.RemoveAll(dir))
+	}
+	return errors.Join(err, syncPath(o.dir))
 }
 
 // makeDirs makes a directory and those above it, durably.

@@ -3,6 +3,7 @@ package sinks
 import (
 	"bytes"
 	"encoding/json"
+	"strings"
 	"time"
 
 	"github.com/dermai/millrace/schemas"
@@ -53,17 +54,17 @@ func sentryMessageOf(n schemas.Notification) ([]byte, error) {
 		Extra:       sentryExtra{Status: n.Status, Truncated: n.Truncated},
 	}
 	for _, a := range n.Alerts {
-		text := a.Status + " " + a.Alert
-		for _, f := range append(facts(a), annotations(a)...) {
-			text += "\n" + f.name + ": " + f.value
-		}
+		lines := []string{a.Status + " " + a.Alert}
 		if s := a.Annotations["summary"]; s != "" {
-			text += "\n" + s
+			lines = append(lines, s)
+		}
+		for _, f := range append(facts(a), annotations(a)...) {
+			lines = append(lines, f.name+": "+f.value)
 		}
 		for _, r := range a.Evidence {
-			text += "\nevidence: " + reference(r)
+			lines = append(lines, "evidence: "+reference(r))
 		}
-		e.Extra.Alerts = append(e.Extra.Alerts, printable(text, true))
+		e.Extra.Alerts = append(e.Extra.Alerts, printable(strings.Join(lines, "\n"), true))
 		e.Tags["alertname"] = truncate(printable(a.Rule, false), sentryTagValue)
 	}
 	// Labels that all alerts share can be searched for; others would be of one.

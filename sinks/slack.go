@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"unicode/utf16"
 	"unicode/utf8"
 
 	"github.com/dermai/millrace/internal/secret"
@@ -13,27 +14,29 @@ import (
 	"github.com/dermai/millrace/schemas"
 )
 
-// Limits of Slack: docs.slack.dev/reference/block-kit/blocks and text-object;
-// the length of text is chat.postMessage's.
+// Limits of Slack, docs.slack.dev/reference/block-kit: a header, the text of a
+// section, and its fields. What one attachment takes is not documented; beyond
+// 20 blocks (github.com/slackapi/bolt-python/issues/914) or 8,000 characters
+// Slack has been seen to answer invalid_attachments.
 const (
-	slackHeader   = 150
-	slackSection  = 3000
-	slackField    = 2000
-	slackFields   = 10
-	slackBlocks   = 50
-	slackFallback = 4000 // of 40,000: it is what a phone shows
+	slackHeader = 150
+	slackFields = 10
 
-	// slackAlerts are shown in full: two blocks each, and three for the rest.
-	slackAlerts = 20
+	// Shares of the 8,000 characters: the first alert always fits.
+	slackRoom     = 7000 // of all alerts
+	slackAlerts   = 8    // two blocks each, and three for the rest
+	slackText     = 1500 // of an alert's name, summary and annotations
+	slackField    = 200
+	slackEvidence = 300
 )
 
-// SlackOptions are the options of a Slack incoming webhook.
-type SlackOptions struct {
+// slackOptions are the options of a Slack incoming webhook.
+type slackOptions struct {
 	// WebhookURL is the secret URL that Slack gave. Default: what the file
 	// WebhookURLFile, the variable SLACK_WEBHOOK_URL or the file that
 	// SLACK_WEBHOOK_URL_FILE names holds. None: the receiver is off.
-	WebhookURL     secret.Text `yaml:"webhook_url"`
-	WebhookURLFile string      `yaml:"webhook_url_file"`
+	WebhookURL     string `yaml:"webhook_url"`
+	WebhookURLFile string `yaml:"webhook_url_file"`
 	HTTPOptions    `yaml:",inline"`
 }
 
@@ -45,11 +48,11 @@ type Slack struct {
 }
 
 func buildSlack(_ string, options notify.Options, env Env) (Sink, error) {
-	var o SlackOptions
+	var o slackOptions
 	if err := options.Decode(&o); err != nil {
 		return nil, err
 	}
-	url, err := env.readSecret("webhook_url", o.WebhookURL, o.WebhookURLFile, "SLACK_WEBHOOK_URL")
+	url, err := env.readSecret("webhook_url", secret.New(o.WebhookURL), o.WebhookURLFile, "SLACK_WEBHOOK_URL")
 	if err != nil || url.IsZero() {
 		return &Slack{}, err
 	}
@@ -120,28 +123,28 @@ type slackAttachment struct {
 }
 
 type slackBlock struct {
-	Type     string      `json:"type"`
-	Text     *slackText  `json:"text,omitempty"`
-	Fields   []slackText `json:"fields,omitempty"`
-	Elements []slackText `json:"elements,omitempty"`
+	Type     string        `json:"type"`
+	Text     *slackObject  `json:"text,omitempty"`
+	Fields   []slackObject `json:"fields,omitempty"`
+	Elements []slackObject `json:"elements,omitempty"`
 }
 
-// slackText is always plain: Slack makes no format, link or mention of it.
-type slackText struct {
+// slackObject is a text. It is always plain: Slack makes no format, link or mention of it.
+type slackObject struct {
 	Type  string `json:"type"`
 	Text  string `json:"text"`
 	Emoji bool   `json:"emoji"`
 }
 
-func plain(s string, limit int) slackText {
+func plain(s string, limit int) slackObject {
 	if s == "" {
 		s = "-" // Slack takes no empty text
 	}
-	return slackText{"plain_text", slackEscape(printable(s, true), limit), false}
+	return slackObject{"plain_text", slackEscape(printable(s, true), limit), false}
 }
 
 func section(s string) slackBlock {
-	t := plain(s, slackSection)
+	t := plain(s, slackText)
 	return slackBlock{Type: "section", Text: &t}
 }
 
@@ -150,12 +153,12 @@ func section(s string) slackBlock {
 func slackEscape(s string, limit int) string {
 	var b strings.Builder
 	escapes := strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;")
-	room := limit
-	end := -1 // where to cut so that the mark fits
+	room := limit // units
+	end := -1     // where to cut so that the mark fits
 	mark := utf8.RuneCountInString(cutMark)
 	for _, r := range s {
 		piece := escapes.Replace(string(r))
-		n := utf8.RuneCountInString(piece)
+		n := units(piece)
 		if end < 0 && room-n < mark {
 			end = b.Len()
 		}
@@ -172,19 +175,26 @@ func slackEscape(s string, limit int) string {
 func slackMessage(n schemas.Notification) ([]byte, error) {
 	heading := plain(title(n), slackHeader)
 	blocks := []slackBlock{{Type: "header", Text: &heading}}
-	for i, a := range n.Alerts {
-		if i == slackAlerts {
+	shown, room := 0, slackRoom
+	for _, a := range n.Alerts[:min(len(n.Alerts), slackAlerts)] {
+		about := slackAlert(a)
+		for _, b := range about {
+			room -= b.length()
+		}
+		if room < 0 {
 			break
 		}
-		blocks = append(blocks, slackAlert(a)...)
+		shown++
+		blocks = append(blocks, about...)
 	}
-	if more := total(n) - min(len(n.Alerts), slackAlerts); more > 0 {
+	if more := total(n) - shown; more > 0 {
 		blocks = append(blocks, section(fmt.Sprintf("and %d more", more)))
 	}
-	blocks = append(blocks, slackBlock{Type: "context", Elements: []slackText{
-		plain("Millrace, "+n.Receiver+", decided at "+moment(n.Time)+", notification "+n.ID, slackField),
+	blocks = append(blocks, slackBlock{Type: "context", Elements: []slackObject{
+		plain("Millrace, "+n.Receiver+", decided at "+moment(n.Time)+", notification "+n.ID, slackEvidence),
 	}})
-	fallback := slackEscape(title(n), slackFallback)
+	// Slack makes links of addresses in this text, so nothing of events is in it.
+	fallback := slackEscape(headline(n), slackHeader)
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
@@ -196,16 +206,31 @@ func slackMessage(n schemas.Notification) ([]byte, error) {
 	return b.Bytes(), err
 }
 
+// length counts the characters of a block.
+func (b slackBlock) length() int {
+	n := 0
+	if b.Text != nil {
+		n += units(b.Text.Text)
+	}
+	for _, f := range b.Fields {
+		n += units(f.Text)
+	}
+	return n
+}
+
+// units counts UTF-16 units, the most careful way to count characters.
+func units(s string) int { return len(utf16.Encode([]rune(s))) }
+
 // slackAlert shows an alert in one or two blocks.
 func slackAlert(a schemas.Alert) []slackBlock {
-	text := strings.ToUpper(a.Status) + " " + a.Alert
+	lines := []string{strings.ToUpper(a.Status) + " " + a.Alert}
 	if s := a.Annotations["summary"]; s != "" {
-		text += "\n" + s
+		lines = append(lines, s)
 	}
 	for _, f := range annotations(a) {
-		text += "\n" + f.name + ": " + f.value
+		lines = append(lines, f.name+": "+f.value)
 	}
-	about := section(text)
+	about := section(strings.Join(lines, "\n"))
 	all := facts(a)
 	for i, f := range all {
 		if len(about.Fields) == slackFields-1 && i < len(all)-1 {
@@ -217,9 +242,9 @@ func slackAlert(a schemas.Alert) []slackBlock {
 	if len(a.Evidence) == 0 {
 		return []slackBlock{about}
 	}
-	lines := []string{"evidence:"}
+	lines = []string{"evidence:"}
 	for _, e := range a.Evidence {
-		lines = append(lines, truncate(reference(e), slackSection/(schemas.EvidenceLimit+1)))
+		lines = append(lines, truncate(reference(e), slackEvidence))
 	}
 	return []slackBlock{about, section(strings.Join(lines, "\n"))}
 }

@@ -56,9 +56,9 @@ func truncate(s string, n int) string {
 // total counts the alerts of a notification, listed or not.
 func total(n schemas.Notification) int { return len(n.Alerts) + n.Truncated }
 
-// title says in one line what a notification is about: [FIRING:2] HighLatency
-// service=api.
-func title(n schemas.Notification) string {
+// headline is what may be said without a word from events: [FIRING:2]
+// HighLatency.
+func headline(n schemas.Notification) string {
 	state := strings.ToUpper(n.Status)
 	if n.Reason == "repeat" {
 		state = "STILL " + state
@@ -70,11 +70,17 @@ func title(n schemas.Notification) string {
 	if len(n.Alerts) > 0 && !slices.ContainsFunc(n.Alerts, func(a schemas.Alert) bool { return a.Rule != n.Alerts[0].Rule }) {
 		subject = n.Alerts[0].Rule
 	}
-	out := "[" + state + "] " + subject
-	if labels := common(n.Alerts); labels != "" {
-		out += " " + labels
+	return printable("["+state+"] "+subject, false)
+}
+
+// title is the headline with the labels that the alerts share: [FIRING:2]
+// HighLatency service=api.
+func title(n schemas.Notification) string {
+	labels := common(n.Alerts)
+	if labels == "" {
+		return headline(n)
 	}
-	return printable(out, false)
+	return headline(n) + " " + printable(labels, false)
 }
 
 // common lists the labels that all alerts share, without their severity.
