@@ -36,6 +36,10 @@ func (m *Plan) load(ctx context.Context) error {
 			return fence.Incident(m.subject, "message %d: %v", head.Seq, err)
 		}
 	}
+	var part schemas.CheckpointPart
+	if head.Header[schemas.HeaderType] == schemas.TypeCheckpoint && schemas.DecodeInto(head.Data, &part) == nil && part.Of == 1 {
+		m.previous, m.checkpoint = m.checkpoint, head.Seq
+	}
 	if m.at.seq > info.Last {
 		return fence.Incident(m.subject, "planned up to message %d of ALERTS, which ends at %d: the stream lost its end, or was made anew", m.at.seq, info.Last)
 	}

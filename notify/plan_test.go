@@ -153,14 +153,20 @@ func TestPlanRestartIsBounded(t *testing.T) {
 		d.Transitions = append(d.Transitions, transition(2000, "fire", "R", "1", map[string]string{"x": noise(w.rng, 500), "n": fmt.Sprint(i)}))
 	}
 	w.put("alerts.telemetry", schemas.TypeDecision, d)
-	w.settle(w.plan(cfg, w.log, nil, 1))
+	p = w.plan(cfg, w.log, nil, 1)
+	w.settle(p)
 	parts := stored[schemas.CheckpointPart](w, "notify.team", schemas.TypeCheckpoint)
 	if of := parts[len(parts)-1].Of; of < 2 {
 		t.Fatalf("the state has %d part", of)
 	}
-	w.put("alerts.telemetry", schemas.TypeDecision, schemas.Decision{Class: schemas.Telemetry, Tick: 9000, Done: true,
+	end := w.put("alerts.telemetry", schemas.TypeDecision, schemas.Decision{Class: schemas.Telemetry, Tick: 9000, Done: true,
 		Transitions: []schemas.Transition{transition(9000, "fire", "R", "1", nil)}})
-	w.settle(w.plan(cfg, w.log, nil, 100))
+	w.settle(p)
+	r = &reads{Log: w.log, least: 1 << 60}
+	w.settle(w.plan(cfg, r, nil, 100))
+	if r.least < end {
+		t.Errorf("read again from %d, though there is a checkpoint of %d", r.least, end-1)
+	}
 	got := stored[schemas.Notification](w, "notify.team", schemas.TypeNotification)
 	if n := got[len(got)-1]; len(n.Alerts)+n.Truncated != 3001 {
 		t.Errorf("after the restart a group has %d alerts, want 3001", len(n.Alerts)+n.Truncated)
