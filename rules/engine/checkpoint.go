@@ -23,12 +23,12 @@ type checkpoint struct {
 
 type groupState struct {
 	Instance string        `json:"in"`
-	Group    string        `json:"g,omitempty"`
+	Group    string        `json:"g,omitzero"`
 	State    schemas.State `json:"state"`
-	Since    int64         `json:"since,omitempty"`
-	Active   int64         `json:"active,omitempty"`
-	Mark     *int64        `json:"mark,omitempty"` // tick of its admission under the rule's cap
-	Panes    []paneState   `json:"panes,omitempty"`
+	Since    int64         `json:"since,omitzero"`
+	Active   int64         `json:"active,omitzero"`
+	Mark     *int64        `json:"mark,omitzero"` // tick of its admission under the rule's cap
+	Panes    []paneState   `json:"panes,omitzero"`
 }
 
 type paneState struct {
@@ -104,6 +104,11 @@ func (d *Decider) restore(data []byte) error {
 		w := fresh.windows[s.Instance]
 		if w == nil {
 			return fmt.Errorf("rule instance %s is not in force at tick %d: the control log is another one", s.Instance, c.Tick)
+		}
+		switch s.State {
+		case schemas.Inactive, schemas.Pending, schemas.Firing, schemas.Cooling:
+		default:
+			return fmt.Errorf("state %q of %s, group %q, is not known: the checkpoint is damaged, or a newer build's", s.State, s.Instance, s.Group)
 		}
 		g := w.groups[s.Group]
 		if g == nil {

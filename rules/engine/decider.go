@@ -176,6 +176,7 @@ func (d *Decider) enter(awake map[*group]bool) (admitted []schemas.Admission) {
 		return nil
 	}
 	rows := d.rows[0].rows
+	d.rows[0] = arrivals{}
 	d.rows = d.rows[1:]
 	for _, p := range slices.SortedFunc(maps.Keys(rows), place.compare) {
 		w := d.windows[p.instance]

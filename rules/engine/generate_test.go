@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dermai/millrace/rules"
 	"github.com/dermai/millrace/rules/engine"
 	"github.com/dermai/millrace/rules/engine/oracle"
 	"github.com/dermai/millrace/schemas"
@@ -22,6 +23,7 @@ type world struct {
 	end     int64 // last moment, Unix ns
 	pool    []string
 	folded  *engine.Schedule // control
+	cache   *rules.Cache
 }
 
 type controlMessage struct {
@@ -37,7 +39,9 @@ type frame struct {
 // newWorld makes a world from a seed. Times are multiples of a quarter tick, so
 // that ties and exact borders are frequent.
 func newWorld(seed uint64) *world {
-	w := &world{Rand: rand.New(rand.NewPCG(seed, 2)), streams: map[schemas.Partition][]frame{}, folded: engine.NewSchedule()}
+	w := &world{Rand: rand.New(rand.NewPCG(seed, 2)), streams: map[schemas.Partition][]frame{}}
+	w.cache = &rules.Cache{}
+	w.folded = w.newSchedule()
 	w.dep = schemas.Deployment{
 		Engine:   schemas.Engine,
 		Tick:     pick(w, time.Second, time.Second, 100*time.Millisecond),
@@ -98,6 +102,12 @@ func newWorld(seed uint64) *world {
 	}
 	slices.Sort(w.parts)
 	return w
+}
+
+func (w *world) newSchedule() *engine.Schedule {
+	s := engine.NewSchedule()
+	s.Parse = w.cache.Parse
+	return s
 }
 
 func pick[T any](w *world, from ...T) T { return from[w.IntN(len(from))] }

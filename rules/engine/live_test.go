@@ -52,7 +52,7 @@ type storedCheckpoint struct {
 // reader starts a process: it reads the control log from its beginning or from
 // a snapshot.
 func (l *live) reader(from int) reader {
-	return reader{engine.NewSchedule(), from}
+	return reader{l.newSchedule(), from}
 }
 
 // anchor is the index of a control message that a fresh reader may begin with.

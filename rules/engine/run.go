@@ -6,6 +6,7 @@ import (
 	"iter"
 	"math"
 
+	"github.com/dermai/millrace/rules"
 	"github.com/dermai/millrace/schemas"
 )
 
@@ -30,17 +31,21 @@ type Summary struct {
 // longest rule has seen its window, for and keep_firing_for out, whichever comes
 // first.
 //
-// Transitions are emitted in the order of ticks. An error of events or emit
-// ends the run. Memory is that of the open windows, and spans without events
+// Transitions are emitted in the order of ticks, telemetry before audit. Mistakes
+// in the rules are reported before the first event is read. An error of events
+// or emit ends the run, and so does a time outside of 64-bit nanoseconds. Memory is that of the open windows, and spans without events
 // cost nothing.
 func Run(src schemas.RuleSource, dep schemas.Deployment, events iter.Seq2[schemas.Event, error], emit func(schemas.Transition) error) (Summary, error) {
-	r := run{emit: emit}
+	r := run{dep: dep, src: src, emit: emit}
 	if err := (Timing{dep}).Validate(); err != nil {
+		return r.sum, err
+	}
+	if _, err := r.rules.Parse(src.Files...); err != nil {
 		return r.sum, err
 	}
 	for e, err := range events {
 		if err == nil {
-			err = r.next(src, dep, &e)
+			err = r.next(&e)
 		}
 		if err != nil {
 			return r.sum, fmt.Errorf("event %d: %w", r.sum.Events+1, err)
@@ -55,6 +60,9 @@ func Run(src schemas.RuleSource, dep schemas.Deployment, events iter.Seq2[schema
 
 // run holds one lane for each class.
 type run struct {
+	dep      schemas.Deployment
+	src      schemas.RuleSource
+	rules    rules.Cache
 	sum      Summary
 	emit     func(schemas.Transition) error
 	schedule *Schedule
@@ -66,12 +74,12 @@ type lane struct {
 	decider *Decider
 }
 
-func (r *run) next(src schemas.RuleSource, dep schemas.Deployment, e *schemas.Event) error {
+func (r *run) next(e *schemas.Event) error {
 	if r.schedule == nil {
 		if e.Time == 0 {
 			return errors.New("it has no timestamp, and there is none before it to go by")
 		}
-		if err := r.begin(src, dep, e.Time); err != nil {
+		if err := r.begin(e.Time); err != nil {
 			return err
 		}
 	}
@@ -96,15 +104,16 @@ func (r *run) next(src schemas.RuleSource, dep schemas.Deployment, e *schemas.Ev
 }
 
 // begin puts the rules in force one tick before the first event's.
-func (r *run) begin(src schemas.RuleSource, dep schemas.Deployment, first int64) error {
-	t := Timing{dep}
+func (r *run) begin(first int64) error {
+	t := Timing{r.dep}
 	s := NewSchedule()
+	s.Parse = r.rules.Parse
 	applied := t.End(t.Arrival(first) - 1 - t.Delay)
 	if applied > first {
 		return errors.New("its timestamp lies outside of what 64-bit nanoseconds hold")
 	}
 	open := []schemas.Partition{0, schemas.Audit}
-	if err := s.Apply(1, applied, &schemas.ControlEntry{Deployment: &dep, Rules: &src, Open: open}); err != nil {
+	if err := s.Apply(1, applied, &schemas.ControlEntry{Deployment: &r.dep, Rules: &r.src, Open: open}); err != nil {
 		return err
 	}
 	// No other entry comes: everything is settled.

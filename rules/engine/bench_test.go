@@ -1,0 +1,100 @@
+package engine_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/dermai/millrace/rules"
+	"github.com/dermai/millrace/rules/engine"
+	"github.com/dermai/millrace/schemas"
+)
+
+// BenchmarkReduce folds decoded events through the default rules, a thousand to
+// a frame and one partial a second of 50,000 events.
+func BenchmarkReduce(b *testing.B) {
+	s := engine.NewSchedule()
+	src := schemas.RuleSource{Files: []schemas.RuleFile{rules.Default()}}
+	for i, e := range []schemas.ControlEntry{{Deployment: &schemas.DefaultDeployment}, {Rules: &src, Open: []schemas.Partition{0}}} {
+		if err := s.Apply(uint64(i+1), 100e9, &e); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if err := s.Apply(3, 1e18, &schemas.ControlEntry{}); err != nil {
+		b.Fatal(err)
+	}
+	events := make([]schemas.Event, 1000)
+	for i := range events {
+		events[i] = schemas.Event{
+			Kind: schemas.KindLog, Service: fmt.Sprintf("service-%d", i%5), ID: fmt.Sprint(i), TraceID: "0af7651916cd43dd8448eb211c80319c",
+			Level: "INFO", Logger: "app.api", Message: "API request",
+			Attributes: map[string]any{"method": "GET", "path": "/v1/patients", "status_code": 200.0, "duration_ms": float64(i * 7 % 400), "client": "10.0.0.1"},
+		}
+		switch {
+		case i%50 == 0:
+			events[i].Attributes["status_code"] = 503.0
+		case i%10 == 1:
+			events[i].Message = "cache refreshed"
+		case i%10 == 2:
+			events[i] = schemas.Event{Kind: schemas.KindMetric, Service: "service-1", Name: "system.cpu", Type: "gauge", Value: float64(i % 100)}
+		}
+	}
+	r := engine.NewReducer(s, 0)
+	b.ReportAllocs()
+	seq, now := uint64(0), int64(200e9)
+	n := 0
+	for b.Loop() {
+		if n%len(events) == 0 {
+			seq++
+			now += 20e6
+			r.Arrive(seq, now)
+			if seq%50 == 0 {
+				r.Cut()
+			}
+		}
+		e := &events[n%len(events)]
+		e.Time = now - int64(n%7)*1e8
+		r.Fold(n%len(events), e)
+		n++
+	}
+	b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "events/s")
+}
+
+// BenchmarkDecide decides ticks at which every one of 1,000 groups of a
+// percentile has got new rows.
+func BenchmarkDecide(b *testing.B) {
+	s := engine.NewSchedule()
+	src := rulesOf(`{alert: P, on: log, by: [service], p95: attributes.v, window: 5m, fire: "> 1e9"}`)
+	for i, e := range []schemas.ControlEntry{{Deployment: &schemas.DefaultDeployment}, {Rules: src, Open: []schemas.Partition{0}}} {
+		if err := s.Apply(uint64(i+1), 100e9, &e); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if err := s.Apply(3, 1e18, &schemas.ControlEntry{}); err != nil {
+		b.Fatal(err)
+	}
+	r, d := engine.NewReducer(s, 0), engine.NewDecider(s, schemas.Telemetry)
+	now := int64(200)
+	tick := func() {
+		now++
+		r.Arrive(uint64(now), now*1e9)
+		for i := range 5000 {
+			r.Fold(i, &schemas.Event{Kind: schemas.KindLog, Service: fmt.Sprint(i % 1000), Time: now * 1e9, Attributes: map[string]any{"v": float64(i * int(now) % 977)}})
+		}
+		if err := d.Add(r.Cut().Rows); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for range 300 {
+		tick()
+	}
+	d.SkipTo(now)
+	for d.Tick() < now-1 {
+		d.Decide()
+	}
+	for b.Loop() {
+		b.StopTimer()
+		tick()
+		b.StartTimer()
+		d.Decide()
+	}
+}
