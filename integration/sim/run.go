@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand"
 
+	"github.com/dermai/millrace/integration/reference"
 	"github.com/dermai/millrace/rules/engine"
 	"github.com/dermai/millrace/rules/engine/oracle"
 	"github.com/dermai/millrace/schemas"
@@ -61,19 +62,6 @@ func Run(seed int64) (Stats, error) {
 	return w.stats, nil
 }
 
-// decisions reads alerts.telemetry to its end.
-func (w *world) decisions() []schemas.Decision {
-	var list []schemas.Decision
-	for _, e := range w.broker.stream(schemas.StreamAlerts).entries {
-		if e.Header[schemas.HeaderType] == schemas.TypeDecision {
-			var d schemas.Decision
-			must(schemas.DecodeInto(e.Data, &d))
-			list = append(list, d)
-		}
-	}
-	return list
-}
-
 // decided is the last tick that is logged as decided to its end.
 func (w *world) decided() int64 {
 	entries := w.broker.stream(schemas.StreamAlerts).entries
@@ -90,96 +78,45 @@ func (w *world) decided() int64 {
 
 // check compares what is logged with the references.
 func (w *world) check() error {
-	var live []schemas.Transition
-	var last int64
-	for _, d := range w.decisions() {
-		if live = append(live, d.Transitions...); d.Done {
-			last = d.Tick
-		}
+	live, last, err := reference.Decided(w.ctx, w.broker, schemas.Telemetry)
+	if err != nil {
+		return err
 	}
-	w.stats.Transitions = len(live)
-	schedule := w.schedule()
-	events, messages := w.stored(schedule)
-	naive := oracle.Transitions(schedule, events, schemas.Telemetry, last)
+	schedule, err := reference.Schedule(w.ctx, w.broker, &w.rules)
+	if err != nil {
+		return err
+	}
+	messages, err := reference.Messages(w.ctx, w.broker, schedule, schemas.Telemetry)
+	if err != nil {
+		return err
+	}
+	events := reference.Events(messages)
+	w.stats.Transitions, w.stats.Events, w.stats.Frames = len(live), len(events), len(messages)
 	undisturbed, rows := w.undisturbed(schedule, messages, last)
 	return errors.Join(
-		differ("oracle", live, naive),
-		differ("undisturbed run", live, undisturbed),
-		differ("backtest", live, w.backtest(schedule, events, last)),
-		w.counted(rows),
+		reference.Differ("oracle", live, oracle.Transitions(schedule, events, schemas.Telemetry, last)),
+		reference.Differ("undisturbed run", live, undisturbed),
+		reference.Differ("backtest", live, w.backtest(schedule, events, last)),
+		w.counted(rows, last),
 	)
-}
-
-// schedule folds the whole control log.
-func (w *world) schedule() *engine.Schedule {
-	s := engine.NewSchedule()
-	s.Parse = w.rules.Parse
-	for _, e := range w.broker.stream(schemas.StreamControl).entries {
-		var entry schemas.ControlEntry
-		must(schemas.DecodeInto(e.Data, &entry))
-		must(s.Apply(e.Seq, e.Time, &entry))
-	}
-	return s
-}
-
-// message is a stored frame, decoded.
-type message struct {
-	partition schemas.Partition
-	seq       uint64
-	ts        int64
-	events    []*schemas.Event // nil: refused
-}
-
-// stored reads every partition as an archive would: each event with its
-// arrival, the running maximum of the stamps of all messages, ticks included.
-func (w *world) stored(s *engine.Schedule) (events []oracle.Event, messages []message) {
-	for _, p := range s.Partitions(schemas.Telemetry) {
-		arrival := s.Floor(p)
-		for _, e := range w.broker.stream(p.Stream()).entries {
-			arrival = max(arrival, e.Time)
-			m := message{partition: p, seq: e.Seq, ts: e.Time}
-			subject, err := schemas.ParseSubject(e.Subject)
-			must(err)
-			if !subject.Tick {
-				w.stats.Frames++
-			}
-			body, err := schemas.Unpack(nil, e.Data, schemas.FrameDecoded)
-			must(err)
-			for i, line := range schemas.Lines(body) {
-				event, err := schemas.Decode(line, schemas.Origin{
-					Kind: subject.Kind, Service: subject.Service, Arrival: arrival, Stream: p.Stream(), Seq: e.Seq, Index: i,
-				})
-				if err != nil {
-					m.events = append(m.events, nil)
-					continue
-				}
-				m.events = append(m.events, &event)
-				order := schemas.Order{Time: min(event.Time, arrival), Partition: p, Seq: e.Seq, Index: i}
-				events = append(events, oracle.Event{Event: event, Order: order, Arrival: arrival})
-			}
-			messages = append(messages, m)
-		}
-	}
-	w.stats.Events = len(events)
-	return events, messages
 }
 
 // undisturbed reduces and decides the stored streams in one go, with other
 // commit boundaries, and gives the rows too.
-func (w *world) undisturbed(s *engine.Schedule, messages []message, last int64) ([]schemas.Transition, []schemas.Row) {
+func (w *world) undisturbed(s *engine.Schedule, messages []reference.Message, last int64) ([]schemas.Transition, []schemas.Row) {
 	d := engine.NewDecider(s, schemas.Telemetry)
 	var rows []schemas.Row
 	reducers := map[schemas.Partition]*engine.Reducer{}
 	for _, m := range messages {
-		r := reducers[m.partition]
+		r := reducers[m.Partition]
 		if r == nil {
-			r = engine.NewReducer(s, m.partition)
-			reducers[m.partition] = r
+			r = engine.NewReducer(s, m.Partition)
+			reducers[m.Partition] = r
 		}
-		if !r.Arrive(m.seq, m.ts) {
+		if !r.Arrive(m.Entry.Seq, m.Entry.Time) {
 			continue // beyond what the control log settles, and so beyond last
 		}
-		for i, e := range m.events {
+		for i, e := range m.Events {
 			r.Fold(i, e)
 			if w.chance(3) {
 				rows = append(rows, r.Cut().Rows...)
@@ -227,7 +164,7 @@ func decideTo(d *engine.Decider, last int64) (list []schemas.Transition) {
 
 // counted compares the rows that the reducers committed with those of the
 // undisturbed run: the same samples in the same panes.
-func (w *world) counted(want []schemas.Row) error {
+func (w *world) counted(want []schemas.Row, last int64) error {
 	count := map[schemas.RowKey]int64{}
 	for _, r := range want {
 		count[r.RowKey] += r.Fold.N
@@ -243,28 +180,8 @@ func (w *world) counted(want []schemas.Row) error {
 		}
 	}
 	for key, n := range count {
-		if n > 0 && key.Visible <= w.decided() || n < 0 {
+		if n > 0 && key.Visible <= last || n < 0 {
 			return fmt.Errorf("row %+v: counted %d samples too few", key, n)
-		}
-	}
-	return nil
-}
-
-// differ compares transitions byte for byte.
-func differ(name string, live, other []schemas.Transition) error {
-	text := func(list []schemas.Transition, i int) string {
-		if i >= len(list) {
-			return "nothing"
-		}
-		data, err := schemas.Encode(list[i])
-		must(err)
-		plain, err := schemas.Unpack(nil, data, 1<<20)
-		must(err)
-		return string(plain)
-	}
-	for i := range max(len(live), len(other)) {
-		if a, b := text(live, i), text(other, i); a != b {
-			return fmt.Errorf("%s differs at transition %d:\n live %s\nother %s", name, i, a, b)
 		}
 	}
 	return nil
