@@ -3,219 +3,205 @@ package pipeline
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"maps"
 	"slices"
 	"sync"
 	"time"
 
-	"github.com/nats-io/nats.go"
+	"github.com/dermai/millrace/schemas"
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/rs/zerolog"
 )
 
-// Heartbeats: a member that died is missed after memberTTL.
-const (
-	memberTTL   = 6 * time.Second
-	memberBeat  = 2 * time.Second
-	memberWatch = time.Second // between two looks at the others, when no change is told
-)
-
-// MemberConfig of a member.
+// MemberConfig of a process that shares work with others.
 type MemberConfig struct {
-	// ID of the member, one token. "": a random one. A process that starts again
-	// is another member.
+	// ID of the process, unlike every other's: a name in a subject. Required.
 	ID string
-	// Logger gets who comes and goes. The zero value says nothing.
-	Logger zerolog.Logger
+	// TTL is how long after its last heartbeat a process counts as dead, whole
+	// seconds. It beats three times in it. 0: 6 s.
+	TTL time.Duration
 }
 
-// Member is a process among those that share the machines of a deployment. What
-// it says is about speed alone: two members may both believe for a while that a
-// machine is theirs, and the fence decides. Its methods are safe for concurrent
-// use.
+// Member is this process among those that share the work. It says whose turn it
+// is, which is for liveness only: that no two do the same work is the fence's
+// promise, and two may well believe that it is their turn for a while. Its
+// methods are safe for concurrent use.
 type Member struct {
 	conn    *Conn
 	kv      jetstream.KeyValue
 	id      string
-	log     zerolog.Logger
-	changed chan struct{}
+	ttl     time.Duration
 	cancel  context.CancelFunc
-	done    sync.WaitGroup
+	done    chan struct{}
+	changed chan struct{}
 
-	mu    sync.Mutex
-	alive []string // ids, ascending
+	mu   sync.Mutex
+	live map[string]struct{}
 }
 
-// Join makes the process a member and returns when it knows the others. It beats
-// until Leave.
+// Join announces the process and learns who else is there. It beats until Leave.
+// The bucket is Apply's.
 func Join(ctx context.Context, c *Conn, config MemberConfig) (*Member, error) {
+	if t, err := schemas.Token(config.ID); err != nil || t != config.ID {
+		return nil, fmt.Errorf("join as %q: a name has 1 to %d letters, digits, _ and -", config.ID, schemas.TokenBytes)
+	}
+	m := &Member{
+		conn: c, id: config.ID, ttl: cmp.Or(config.TTL, 6*time.Second),
+		done: make(chan struct{}), changed: make(chan struct{}, 1),
+	}
+	if m.ttl < time.Second || m.ttl%time.Second != 0 {
+		return nil, fmt.Errorf("join as %s: time to live %s: whole seconds, at least one", m.id, m.ttl)
+	}
 	kv, err := c.js.KeyValue(ctx, BucketMembers)
-	if errors.Is(err, jetstream.ErrBucketNotFound) {
-		return nil, fmt.Errorf("join: no bucket %s; create it with millrace apply: %w", BucketMembers, err)
-	}
 	if err != nil {
-		return nil, fmt.Errorf("join: %w", err)
+		return nil, fmt.Errorf("join as %s: bucket %s: %w; create it with millrace apply", m.id, BucketMembers, err)
 	}
-	m := &Member{conn: c, kv: kv, id: cmp.Or(config.ID, rand.Text()), log: config.Logger, changed: make(chan struct{}, 1)}
-	if err := m.beat(ctx); err != nil {
-		return nil, fmt.Errorf("join: %w", err)
+	m.kv = kv
+	if err := errors.Join(m.beat(ctx), m.list(ctx)); err != nil {
+		return nil, fmt.Errorf("join as %s: %w", m.id, err)
 	}
-	if err := m.look(ctx); err != nil {
-		return nil, fmt.Errorf("join: %w", err)
-	}
-	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	run, cancel := context.WithCancel(context.Background())
 	m.cancel = cancel
-	m.done.Go(func() { m.run(run) })
+	go func() {
+		defer close(m.done)
+		m.run(run)
+	}()
 	return m, nil
 }
 
-// ID of the member.
-func (m *Member) ID() string { return m.id }
+// Members lists who is alive, as far as is known, this process included.
+func (m *Member) Members() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Sorted(maps.Keys(m.live))
+}
 
-// Changed receives after members came or went. One value may stand for several
-// changes.
-func (m *Member) Changed() <-chan struct{} { return m.changed }
-
-// Assigned tells whether a role is this member's: it has the highest weight for
-// it among those alive (rendezvous hashing), so that a member that comes takes
-// only what becomes its own, and one that goes leaves the rest where it is.
+// Assigned tells that a role, such as partials.0 or notify.slack, is this
+// process's turn. Every process that sees the same members agrees, and a change
+// of members moves no role between two that stay.
 func (m *Member) Assigned(role string) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return owner(role, m.alive) == m.id
+	return owner(role, m.live) == m.id
 }
 
-func owner(role string, members []string) string {
-	var best string
-	var most uint64
-	for _, id := range members {
-		h := fnv.New64a()
-		_, _ = h.Write([]byte(id + "\x00" + role)) // never fails
-		// FNV of texts that differ in their ends differs little in the high bits.
-		if w := mix(h.Sum64()); best == "" || w > most {
-			best, most = id, w
+// Changed receives after the members changed. One value may stand for many
+// changes.
+func (m *Member) Changed() <-chan struct{} { return m.changed }
+
+// owner is the member with the highest hash for the role: rendezvous hashing
+// (Thaler and Ravishankar, 1998). "": nobody is there.
+func owner(role string, members map[string]struct{}) string {
+	best, most := "", uint64(0)
+	for id := range members {
+		h := sha256.Sum256([]byte(role + "\x00" + id))
+		if n := binary.BigEndian.Uint64(h[:]); best == "" || n > most {
+			best, most = id, n
 		}
 	}
 	return best
 }
 
-// mix is the finalizer of MurmurHash3 (Austin Appleby, public domain).
-func mix(x uint64) uint64 {
-	x = (x ^ x>>33) * 0xff51afd7ed558ccd
-	x = (x ^ x>>33) * 0xc4ceb9fe1a85ec53
-	return x ^ x>>33
-}
-
-// Leave ends the membership, so that the others take over at once. Call it when
-// the machines of this process have made their last append.
-func (m *Member) Leave() error {
+// Leave hands all roles over at once. Call it after the last append.
+func (m *Member) Leave(ctx context.Context) error {
 	m.cancel()
-	m.done.Wait()
-	ctx, done := m.conn.within(context.Background())
-	defer done()
-	if err := m.kv.Purge(ctx, m.id); err != nil {
-		return fmt.Errorf("leave: %w", err)
+	<-m.done
+	m.mu.Lock()
+	m.live = nil
+	m.mu.Unlock()
+	if err := m.kv.Purge(ctx, m.id, jetstream.PurgeTTL(m.ttl)); err != nil {
+		return fmt.Errorf("leave as %s: %w; the others take over in %s", m.id, err, m.ttl)
 	}
 	return nil
 }
 
-// run beats and looks until ctx ends. A watch tells of changes at once; the
-// looks make sure when it is stuck.
-func (m *Member) run(ctx context.Context) {
-	beat, look := time.NewTicker(memberBeat), time.NewTicker(memberWatch)
-	defer beat.Stop()
-	defer look.Stop()
-	watcher := m.watch(ctx)
-	for {
-		var updates <-chan jetstream.KeyValueEntry
-		if watcher != nil {
-			updates = watcher.Updates()
-		}
-		var err error
-		select {
-		case <-ctx.Done():
-			if watcher != nil {
-				_ = watcher.Stop() // the broker forgets it anyway
-			}
-			return
-		case <-beat.C:
-			err = m.beat(ctx)
-		case <-look.C:
-			err = m.look(ctx)
-		case e, open := <-updates:
-			switch {
-			case !open:
-				watcher = nil // the looks go on
-			case e != nil && (e.Key() == m.id || e.Operation() == jetstream.KeyValuePut && m.knows(e.Key())):
-				// A beat of somebody known.
-			default:
-				err = m.look(ctx)
-			}
-		}
-		if err != nil && ctx.Err() == nil {
-			m.log.Warn().Err(err).Msg("membership")
-		}
-	}
-}
-
-func (m *Member) watch(ctx context.Context) jetstream.KeyWatcher {
-	w, err := m.kv.WatchAll(ctx, jetstream.UpdatesOnly())
-	if err != nil {
-		m.log.Warn().Err(err).Msg("watch the members")
-		return nil
-	}
-	return w
-}
-
-func (m *Member) knows(id string) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	_, ok := slices.BinarySearch(m.alive, id)
-	return ok
-}
-
-// beat says that the member is alive, for memberTTL.
+// beat renews the process's key.
 func (m *Member) beat(ctx context.Context) error {
 	ctx, done := m.conn.within(ctx)
 	defer done()
-	// The client's Put has no lifetime; the message behind it has.
-	msg := &nats.Msg{Subject: "$KV." + BucketMembers + "." + m.id}
-	if _, err := m.conn.js.PublishMsg(ctx, msg, jetstream.WithMsgTTL(memberTTL)); err != nil {
+	_, err := m.conn.js.Publish(ctx, "$KV."+BucketMembers+"."+m.id, nil, jetstream.WithMsgTTL(m.ttl))
+	if err != nil {
 		return fmt.Errorf("heartbeat: %w", err)
 	}
 	return nil
 }
 
-// look lists who is alive.
-func (m *Member) look(ctx context.Context) error {
+// list reads who is there.
+func (m *Member) list(ctx context.Context) error {
 	ctx, done := m.conn.within(ctx)
 	defer done()
-	lister, err := m.kv.ListKeys(ctx)
-	if err != nil {
+	keys, err := m.kv.Keys(ctx)
+	if err != nil && !errors.Is(err, jetstream.ErrNoKeysFound) {
 		return fmt.Errorf("list the members: %w", err)
 	}
-	found := map[string]bool{m.id: true}
-	for id := range lister.Keys() {
-		found[id] = true
+	if ctx.Err() != nil { // the list may be cut short
+		return fmt.Errorf("list the members: %w", ctx.Err())
 	}
-	if err := ctx.Err(); err != nil {
-		return fmt.Errorf("list the members: %w", err) // the list may be cut
+	live := map[string]struct{}{m.id: {}}
+	for _, k := range keys {
+		live[k] = struct{}{}
 	}
-	alive := slices.Sorted(maps.Keys(found))
+	m.set(live)
+	return nil
+}
+
+func (m *Member) set(live map[string]struct{}) {
 	m.mu.Lock()
-	same := slices.Equal(m.alive, alive)
-	m.alive = alive
+	same := maps.Equal(m.live, live)
+	m.live = live
 	m.mu.Unlock()
 	if !same {
-		m.log.Debug().Strs("members", alive).Msg("membership")
 		select {
 		case m.changed <- struct{}{}:
 		default:
 		}
 	}
-	return nil
+}
+
+// run beats and follows the others. What the watcher misses the list finds.
+func (m *Member) run(ctx context.Context) {
+	tick := time.NewTicker(m.ttl / 3)
+	defer tick.Stop()
+	var updates <-chan jetstream.KeyValueEntry
+	for {
+		if updates == nil {
+			if w, err := m.kv.WatchAll(ctx, jetstream.UpdatesOnly(), jetstream.MetaOnly()); err == nil {
+				updates = w.Updates()
+				defer w.Stop()
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case e, ok := <-updates:
+			if !ok {
+				updates = nil
+				continue
+			}
+			if e != nil {
+				m.see(e)
+			}
+		case <-tick.C:
+			if err := errors.Join(m.beat(ctx), m.list(ctx)); err != nil && ctx.Err() == nil {
+				m.conn.log.Warn().Err(err).Msg("no heartbeat")
+			}
+		}
+	}
+}
+
+// see takes in what the watcher tells of one member.
+func (m *Member) see(e jetstream.KeyValueEntry) {
+	live := map[string]struct{}{}
+	m.mu.Lock()
+	maps.Copy(live, m.live)
+	m.mu.Unlock()
+	if e.Operation() == jetstream.KeyValuePut {
+		live[e.Key()] = struct{}{}
+	} else if e.Key() != m.id {
+		delete(live, e.Key())
+	}
+	m.set(live)
 }

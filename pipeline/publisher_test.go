@@ -94,7 +94,7 @@ func frames(t *testing.T, l fence.Log, partitions ...schemas.Partition) []frame 
 					}
 					f.Events = append(f.Events, event)
 				}
-				if f.Counter != lanes[e.Subject]+1 || f.Acked != lanes[e.Subject] || final[e.Subject] {
+				if !f.Tick && !f.Ingest && (f.Counter != lanes[e.Subject]+1 || f.Acked != lanes[e.Subject] || final[e.Subject]) {
 					t.Errorf("%s: frame %d acknowledges %d, after frame %d, final %t", e.Subject, f.Counter, f.Acked, lanes[e.Subject], final[e.Subject])
 				}
 				if f.FrameHeader.Events != len(f.Events) || f.Wire > schemas.FrameWire {

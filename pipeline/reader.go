@@ -14,7 +14,7 @@ import (
 
 // Read implements fence.Log. The first call for a stream starts a reader that
 // follows it from there and keeps up to Config.ReadAhead bytes at hand; the call
-// waits until that reader has looked once. Calls for the same or a later
+// waits until that reader has all that is there, or half of what it may. Calls for the same or a later
 // position are served from memory; one for an earlier position, or one for
 // another than where the last call ended that finds nothing in memory, starts
 // the reader anew. A reader that lost the broker goes on trying, and Read
@@ -68,7 +68,7 @@ type reader struct {
 	wake   func()
 	limit  int // bytes
 
-	looked chan struct{} // closed when the reader first knows what is there
+	looked chan struct{} // closed when the reader has what was there at its start
 	once   sync.Once
 	cancel context.CancelFunc
 	done   chan struct{}
@@ -312,9 +312,12 @@ func (r *reader) receive(m jetstream.Msg, delivered *uint64) error {
 	r.entries = append(r.entries, e)
 	r.size += weight(e)
 	r.next = e.Seq + 1
+	full := r.size > r.limit/2
 	r.mu.Unlock()
 	r.conn.metrics.readMessages.WithLabelValues(r.name).Inc()
-	r.seen()
+	if full || meta.NumPending == 0 {
+		r.seen()
+	}
 	r.wake()
 	return nil
 }
