@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/dermai/millrace/fence"
+	"github.com/dermai/millrace/pipeline"
 	"github.com/dermai/millrace/schemas"
 )
 
@@ -112,7 +113,7 @@ func (s *session) printChange(t *schemas.Transition) error {
 }
 
 // told prints the notifications that tell of the alert, each with its outcome.
-func (c *alertsShow) told(ctx context.Context, s *session, log fence.Log) error {
+func (c *alertsShow) told(ctx context.Context, s *session, log *pipeline.Log) error {
 	last := map[string]schemas.Delivery{} // by notification
 	err := scanAs(ctx, log, schemas.StreamDeliveries, "deliveries.", schemas.TypeDelivery, func(_ fence.Entry, d *schemas.Delivery) error {
 		last[d.Notification] = *d

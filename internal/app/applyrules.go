@@ -6,35 +6,30 @@ import (
 	"os"
 	"os/user"
 	"slices"
-	"time"
 
 	"github.com/dermai/millrace/pipeline"
 	"github.com/dermai/millrace/rules"
 	"github.com/dermai/millrace/schemas"
-	"github.com/dermai/millrace/stages"
 )
 
 // applyRules puts a rule set in force, if it is another than the last in the
 // control log. It returns what it changed, or with dryRun would change; "":
 // nothing. fresh says that there is no control log yet, which a dry run leaves
 // so.
-func (s *session) applyRules(ctx context.Context, conn *pipeline.Conn, source schemas.RuleSource, dryRun, fresh bool) (string, error) {
+func (s *session) applyRules(ctx context.Context, conn *pipeline.Conn, set *rules.Set, dryRun, fresh bool) (string, error) {
 	log := conn.Log()
 	defer log.Close()
+	source := set.Source()
 	var was schemas.RuleSource
 	if !fresh {
-		control := stages.NewControl(log, time.Now, nil)
-		if _, err := control.Read(ctx); err != nil {
+		control, err := readControl(ctx, log)
+		if err != nil {
 			return "", err
 		}
 		was = control.Schedule().Source()
 	}
 	if slices.Equal(was.Files, source.Files) {
 		return "", nil
-	}
-	set, err := rules.Parse(source.Files...)
-	if err != nil {
-		return "", err
 	}
 	change := fmt.Sprintf("%s from %s", plural(len(set.Rules), "rule"), fileNames(source.Files))
 	if len(was.Files) > 0 {
@@ -44,7 +39,7 @@ func (s *session) applyRules(ctx context.Context, conn *pipeline.Conn, source sc
 		return change, nil
 	}
 	source.By = operator()
-	_, err = pipeline.AppendControl(ctx, log, schemas.ControlEntry{Rules: &source})
+	_, err := pipeline.AppendControl(ctx, log, schemas.ControlEntry{Rules: &source})
 	return change, err
 }
 

@@ -110,7 +110,7 @@ func (c *archiveCat) Run(ctx context.Context, s *session) error {
 		if s.out.json {
 			return s.out.print(archivedMessage{
 				Stream: r.Stream, Epoch: r.Epoch.String(), Seq: r.Seq, Time: r.Time, Arrival: r.Arrival,
-				Subject: r.Subject, Header: r.Header, Payload: unpacked,
+				Subject: r.Subject, Header: r.Header, Payload: append([]byte{}, unpacked...),
 			})
 		}
 		for line := range bytes.Lines(unpacked) {

@@ -3,12 +3,13 @@ package app
 // millrace is the grammar of the operator's command. A command stands here when
 // it works.
 type millrace struct {
-	Up      upCommand      `cmd:"" help:"Run everything in this process, with a broker of its own unless nats.url names one."`
-	Apply   applyCommand   `cmd:"" help:"Make streams, partitions and rules on the broker as the configuration says."`
-	Rules   rulesCommand   `cmd:"" help:"Check, test and run alert rules."`
-	Alerts  alertsCommand  `cmd:"" help:"Look at alerts."`
-	Archive archiveCommand `cmd:"" help:"Look into the archive and prove it."`
-	Config  configCommand  `cmd:"" help:"Check and show the configuration."`
+	Up         upCommand         `cmd:"" help:"Run everything in this process, with a broker of its own unless nats.url names one."`
+	Apply      applyCommand      `cmd:"" help:"Make streams, partitions and rules on the broker as the configuration says."`
+	Rules      rulesCommand      `cmd:"" help:"Check, test and run alert rules."`
+	Alerts     alertsCommand     `cmd:"" help:"Look at alerts."`
+	Quarantine quarantineCommand `cmd:"" help:"Look at what could not be processed."`
+	Archive    archiveCommand    `cmd:"" help:"Look into the archive and prove it."`
+	Config     configCommand     `cmd:"" help:"Check and show the configuration."`
 }
 
 // Millrace is the operator's command and, with up, everything in one process.

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -56,12 +57,12 @@ func (n *node) connect(ctx context.Context, inProcess nats.InProcessConnProvider
 	return nil
 }
 
-// connect connects to the broker that the configuration names, or to the one in
-// this process.
+// connect connects to the broker that the configuration names, to the one in this
+// process, or else to the one that millrace up runs on this machine.
 func (s *session) connect(ctx context.Context, name string, inProcess nats.InProcessConnProvider, registry prometheus.Registerer) (*pipeline.Conn, error) {
 	c := s.config
 	return pipeline.Connect(ctx, pipeline.Config{
-		URL:        c.NATS.URL.Reveal(),
+		URL:        cmp.Or(c.NATS.URL.Reveal(), "nats://"+c.NATS.Listen),
 		InProcess:  inProcess,
 		Name:       name,
 		Creds:      string(c.NATS.Credentials),

@@ -24,8 +24,10 @@ func TestScript(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
-		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"mkarchive": mkarchive, "broker": startBroker},
-		RequireUniqueNames:  true,
-		UpdateScripts:       os.Getenv("UPDATE_SCRIPTS") == "true",
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"broker": startBroker, "eventually": eventually, "freeport": freePort, "mkarchive": mkarchive,
+		},
+		RequireUniqueNames: true,
+		UpdateScripts:      os.Getenv("UPDATE_SCRIPTS") == "true",
 	})
 }

@@ -82,7 +82,7 @@ func (s *session) useOutbox() {
 
 // useDemo takes rules and settings with which an incident is over in a minute.
 func (s *session) useDemo() {
-	s.config.Archive.CutAge = min(s.config.Archive.CutAge, 15*time.Second)
+	s.config.Archive.CutAge = 15 * time.Second
 	interval := 5 * time.Second
 	s.config.Notify.Route.GroupInterval = &interval
 	s.demo = true
@@ -106,6 +106,10 @@ func (s *session) apply(ctx context.Context, conn *pipeline.Conn, sync func() er
 	if err != nil {
 		return err
 	}
+	set, err := rules.Parse(source.Files...) // before anything is changed
+	if err != nil {
+		return err
+	}
 	layout := s.layout()
 	layout.Sync = sync
 	changes, err := pipeline.Apply(ctx, conn, layout, dryRun)
@@ -122,7 +126,7 @@ func (s *session) apply(ctx context.Context, conn *pipeline.Conn, sync func() er
 	fresh := dryRun && slices.ContainsFunc(changes, func(c pipeline.Change) bool {
 		return c.Name == schemas.StreamControl && c.Action == "create"
 	})
-	change, err := s.applyRules(ctx, conn, source, dryRun, fresh)
+	change, err := s.applyRules(ctx, conn, set, dryRun, fresh)
 	if err != nil {
 		return fmt.Errorf("apply rules: %w", err)
 	}
