@@ -19,11 +19,7 @@ const (
 func (r *Rule) Evidence(env *Env, o schemas.Order) schemas.Evidence {
 	e := env.event
 	ev := schemas.Evidence{Order: o, ID: keep(e.ID, maxEvidenceID), Trace: keep(e.TraceID, maxEvidenceID)}
-	if r.worst != nil {
-		if n, ok := r.worst.number(e); ok && math.Abs(n) < limit {
-			ev.Rank = n
-		}
-	}
+	ev.Rank = r.Rank(env)
 	for _, f := range r.evidence {
 		if s := keep(f.shown(e), maxEvidenceText); s != "" {
 			if ev.Fields == nil {
@@ -33,6 +29,18 @@ func (r *Rule) Evidence(env *Env, o schemas.Order) schemas.Evidence {
 		}
 	}
 	return ev
+}
+
+// Rank is the Rank of the event's Evidence, without making the rest of it: the
+// value of the field that says what is worst, 0 if there is none.
+func (r *Rule) Rank(env *Env) float64 {
+	if r.worst == nil {
+		return 0
+	}
+	if n, ok := r.worst.number(env.event); ok && math.Abs(n) < limit {
+		return n
+	}
+	return 0
 }
 
 // keep is cut with a copy, so that evidence does not hold on to the whole text of

@@ -118,18 +118,23 @@ func evidenceOrder(a, b schemas.Evidence) int {
 	return cmp.Or(cmp.Compare(b.Rank, a.Rank), a.Order.Compare(b.Order))
 }
 
-// note keeps ev among a fold's first EvidenceLimit.
-func note(f *schemas.Fold, ev schemas.Evidence) bool {
+// wanted tells whether evidence of this order and rank is among a fold's first
+// EvidenceLimit.
+func wanted(f *schemas.Fold, ev schemas.Evidence) bool {
 	n := len(f.Evidence)
-	if n == schemas.EvidenceLimit && evidenceOrder(f.Evidence[n-1], ev) <= 0 {
-		return false
+	return n < schemas.EvidenceLimit || evidenceOrder(ev, f.Evidence[n-1]) < 0
+}
+
+// note keeps evidence if it is wanted.
+func note(f *schemas.Fold, ev schemas.Evidence) {
+	if !wanted(f, ev) {
+		return
+	}
+	if len(f.Evidence) == schemas.EvidenceLimit {
+		f.Evidence = f.Evidence[:schemas.EvidenceLimit-1]
 	}
 	i, _ := slices.BinarySearchFunc(f.Evidence, ev, evidenceOrder)
 	f.Evidence = slices.Insert(f.Evidence, i, ev)
-	if n == schemas.EvidenceLimit {
-		f.Evidence = f.Evidence[:n]
-	}
-	return true
 }
 
 // value is the aggregate of a fold over a window of the given length; false

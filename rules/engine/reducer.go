@@ -176,8 +176,9 @@ func (r *Reducer) add(t *tray, sample rules.Sample, order schemas.Order, c cell)
 	if in.Rule.Aggregate == rules.Ratio && !sample.Hit {
 		return
 	}
-	ev := in.Rule.Evidence(r.env, order)
-	if note(t.fold, ev) {
+	if wanted(t.fold, schemas.Evidence{Order: order, Rank: in.Rule.Rank(r.env)}) {
+		ev := in.Rule.Evidence(r.env, order)
+		note(t.fold, ev)
 		r.size += sizeOf(ev)
 	}
 }
