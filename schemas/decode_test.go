@@ -135,6 +135,7 @@ func TestDecodeDepth(t *testing.T) {
 func TestDecodeOrigin(t *testing.T) {
 	line := `{"kind":"log","service":"liar","timestamp":"2025-11-27T10:30:45","level":3,"user":"u","action":"A","resource":"r"}`
 	subject := schemas.Origin{Kind: schemas.KindAudit, Service: "api"}
+	fill := schemas.Origin{Kind: schemas.KindLog, Service: "api", Fill: true}
 	stored := schemas.Origin{Arrival: at("12:00:00"), Stream: "EVENTS_0", Seq: 12, Index: 3}
 	east := schemas.Origin{Zone: time.FixedZone("east", 3600)}
 	for _, c := range []struct {
@@ -145,6 +146,9 @@ func TestDecodeOrigin(t *testing.T) {
 	}{
 		{"the subject wins", line, subject, schemas.Event{Time: at("10:30:45"), Kind: schemas.KindAudit, Service: "api", User: "u", Action: "A", Resource: "r", Attributes: map[string]any{"level": 3.0}}},
 		{"the subject gives", `{}`, schemas.Origin{Kind: schemas.KindLog, Service: "api"}, schemas.Event{Kind: schemas.KindLog, Service: "api"}},
+		{"fill in", `{"message":"m"}`, fill, schemas.Event{Kind: schemas.KindLog, Service: "api", Message: "m"}},
+		{"fill in against its shape", `{"name":"n","value":1}`, fill, schemas.Event{Kind: schemas.KindLog, Service: "api", Attributes: map[string]any{"name": "n", "value": 1.0}}},
+		{"nothing to fill in", `{"kind":"metric","service":"web","name":"n","value":1}`, fill, schemas.Event{Kind: schemas.KindMetric, Service: "web", Name: "n", Value: 1}},
 		{"filled", `{"service":"api"}`, stored, schemas.Event{Time: at("12:00:00"), Kind: schemas.KindLog, Service: "api", ID: "EVENTS_0/12/3"}},
 		{"given", `{"service":"api","id":"x","timestamp":"2025-11-27T10:30:45Z"}`, stored, schemas.Event{Time: at("10:30:45"), Kind: schemas.KindLog, Service: "api", ID: "x"}},
 		{"not stored", `{"service":"api"}`, schemas.Origin{Arrival: 5, Stream: "EVENTS_0"}, schemas.Event{Kind: schemas.KindLog, Service: "api"}},
