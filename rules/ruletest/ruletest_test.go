@@ -11,21 +11,26 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/txtar"
 
+	"github.com/dermai/millrace/rules"
 	"github.com/dermai/millrace/rules/ruletest"
+	"github.com/dermai/millrace/schemas"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-// TestDefaults runs the tests that are shipped with the default rules.
+// TestDefaults runs the tests that are shipped with the default rules and with
+// those of the demo.
 func TestDefaults(t *testing.T) {
-	const name = "../default_test.yaml"
-	text, err := os.ReadFile(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, passed := run(t, name, string(text), os.ReadFile)
-	if !passed {
-		t.Errorf("tests of the default rules:\n%s", out)
+	shipped := map[string]schemas.RuleFile{"../default_test.yaml": rules.Default(), "../demo_test.yaml": rules.Demo()}
+	for name, file := range shipped {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, passed := run(t, name, string(text), func(string) ([]byte, error) { return []byte(file.Text), nil })
+		if !passed {
+			t.Errorf("%s:\n%s", name, out)
+		}
 	}
 }
 
