@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -121,8 +122,8 @@ func messages(fs []frame) map[string][]string {
 	return out
 }
 
-// metric sums a metric over its labels.
-func metric(t *testing.T, s *pipelinetest.Server, name string) (sum float64) {
+// metric sums a metric over those of its series that have all the label values.
+func metric(t *testing.T, s *pipelinetest.Server, name string, values ...string) (sum float64) {
 	t.Helper()
 	families, err := s.Registry.Gather()
 	if err != nil {
@@ -133,6 +134,13 @@ func metric(t *testing.T, s *pipelinetest.Server, name string) (sum float64) {
 			continue
 		}
 		for _, m := range f.GetMetric() {
+			labels := map[string]bool{}
+			for _, l := range m.GetLabel() {
+				labels[l.GetValue()] = true
+			}
+			if slices.ContainsFunc(values, func(v string) bool { return !labels[v] }) {
+				continue
+			}
 			sum += m.GetCounter().GetValue() + m.GetGauge().GetValue()
 		}
 	}

@@ -16,10 +16,11 @@ type Proxy struct {
 	listener net.Listener
 	target   string
 
-	mu    sync.Mutex
-	armed fencetest.Fault
-	links map[net.Conn]struct{}
-	wg    sync.WaitGroup
+	mu     sync.Mutex
+	armed  fencetest.Fault
+	paused bool
+	links  map[net.Conn]struct{}
+	wg     sync.WaitGroup
 }
 
 // StartProxy listens on a free loopback port until the test ends.
@@ -50,6 +51,17 @@ func (p *Proxy) Arm(f fencetest.Fault) {
 	p.armed = f
 }
 
+// Pause breaks every connection and refuses new ones until it is called with
+// false: the broker is away.
+func (p *Proxy) Pause(on bool) {
+	p.mu.Lock()
+	p.paused = on
+	p.mu.Unlock()
+	if on {
+		p.Cut()
+	}
+}
+
 // Cut breaks every connection. Clients may connect again.
 func (p *Proxy) Cut() {
 	p.mu.Lock()
@@ -71,8 +83,12 @@ func (p *Proxy) accept() {
 			continue
 		}
 		p.mu.Lock()
+		paused := p.paused
 		p.links[client], p.links[server] = struct{}{}, struct{}{}
 		p.mu.Unlock()
+		if paused {
+			client.Close()
+		}
 		p.wg.Go(func() { p.link(client, server) })
 	}
 }
