@@ -3,20 +3,21 @@ package notify
 import "time"
 
 // LongestHold is for how long a planner may hold back a notification after the
-// last change, at most: until then somebody must see to it that ticks come.
+// last change, at most: until then somebody must see to it that ticks come,
+// since a system without events has none of its own.
 func (c Config) LongestHold() time.Duration {
-	return DefaultGroupWait + max(DefaultGroupInterval, c.Route.longestHold())
+	return c.Route.longestHold(max(DefaultGroupWait, DefaultGroupInterval))
 }
 
-func (r Route) longestHold() time.Duration {
-	var hold time.Duration
+// longestHold is the longest wait or interval of the tree, or what is given.
+func (r Route) longestHold(hold time.Duration) time.Duration {
 	for _, d := range []*time.Duration{r.GroupWait, r.GroupInterval} {
 		if d != nil {
-			hold += *d
+			hold = max(hold, *d)
 		}
 	}
 	for _, child := range r.Routes {
-		hold = max(hold, child.longestHold())
+		hold = child.longestHold(hold)
 	}
 	return hold
 }

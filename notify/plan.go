@@ -121,17 +121,6 @@ func (m *Plan) Step(ctx context.Context) (busy bool, err error) {
 	return busy || len(m.queue) > 0, err
 }
 
-// Waits tells whether something is held back until a later tick of the class,
-// such as a resolved notification until its group_interval has passed. Somebody
-// must see to it that the tick comes: a system without events has none of its
-// own. It is not safe to call during a Step.
-func (m *Plan) Waits(class schemas.Class) (tick int64, waits bool) {
-	if m.planner == nil || !m.cfg.Active() {
-		return 0, false
-	}
-	return m.planner.Waits(class)
-}
-
 // follow feeds what ALERTS has, up to the first message that something follows
 // from.
 func (m *Plan) follow(ctx context.Context) (bool, error) {
@@ -161,7 +150,7 @@ func (m *Plan) follow(ctx context.Context) (bool, error) {
 // only move its position.
 func (m *Plan) feed(e fence.Entry) ([]schemas.Notification, error) {
 	if e.Header[schemas.HeaderType] != schemas.TypeDecision {
-		m.planner.Skip(e.Seq)
+		m.planner.Pass(e.Seq)
 		return nil, nil
 	}
 	var d schemas.Decision

@@ -59,7 +59,7 @@ func (m *Plan) restore(ctx context.Context) error {
 			return fence.Incident(m.subject, "%v", err)
 		}
 		m.planner = p
-		m.planner.Skip(m.at.seq)
+		m.planner.Pass(m.at.seq)
 		return nil
 	}
 	var unusable error
@@ -153,7 +153,7 @@ func (m *Plan) catchUp(ctx context.Context) error {
 		}
 		for _, e := range entries {
 			if e.Seq > m.at.seq { // the message itself is no longer kept
-				m.planner.Skip(m.at.seq)
+				m.planner.Pass(m.at.seq)
 				break
 			}
 			out, err := m.feed(e)
@@ -192,7 +192,7 @@ func (m *Plan) gone(ctx context.Context) error {
 	if err := m.expired(ctx, info.First); err != nil {
 		return err
 	}
-	m.planner.Skip(m.at.seq)
+	m.planner.Pass(m.at.seq)
 	return nil
 }
 

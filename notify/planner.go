@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
-	"math"
 	"slices"
 	"time"
 
@@ -219,18 +218,4 @@ func (p *Planner) forget(class schemas.Class) {
 			delete(p.groups, key)
 		}
 	}
-}
-
-// Waits tells whether the planner holds back something that a later tick of the
-// class sets free, and which tick that is. Whoever makes the class's time pass
-// must see to it that it comes; a system without events has no ticks of its
-// own.
-func (p *Planner) Waits(class schemas.Class) (tick int64, waits bool) {
-	tick = math.MaxInt64
-	for _, g := range p.groups {
-		if g.Class == class {
-			tick = min(tick, g.due(p.routes[g.Route]))
-		}
-	}
-	return tick, tick != math.MaxInt64
 }

@@ -373,32 +373,33 @@ func size(t *testing.T, v any) int {
 	return len(fmt.Sprintf("%q", fmt.Sprint(v)))
 }
 
-// TestPlannerWaits is about the tick that has to come.
-func TestPlannerWaits(t *testing.T) {
-	p := newPlanner(t, config(t, "receivers: [{name: team, console: {}}]\nroute: {receiver: team, repeat_interval: 0s}"))
-	feed := func(line string) int {
-		d := decision(t, strings.Fields(line))
-		return len(p.Feed(p.Seq()+1, &d))
+// TestLongestHold: after the last change and that time nothing is held back.
+func TestLongestHold(t *testing.T) {
+	late := 0
+	for seed := range uint64(100) {
+		rng := rand.New(rand.NewPCG(seed, 4))
+		cfg := randomConfig(t, rng)
+		never := time.Duration(0)
+		cfg.Route.RepeatInterval = &never
+		cfg.Route.Routes[1].GroupWait = []*time.Duration{nil, &never, ptr(90 * time.Second)}[rng.IntN(3)]
+		hold := int64(cfg.LongestHold() / time.Second)
+		p := newPlanner(t, cfg)
+		changes := history(rng, 8, 60)
+		last := changes[len(changes)-1].Tick
+		for i, d := range decisions(rng, changes, last+hold+1000) {
+			for _, n := range p.Feed(uint64(i+1), &d) {
+				if n.Tick > last+hold {
+					t.Errorf("seed %d: told at %d, held for more than %d after %d", seed, n.Tick, hold, last)
+				}
+				if n.Tick > last+20 {
+					late++
+				}
+			}
+		}
 	}
-	if _, waits := p.Waits(schemas.Telemetry); waits {
-		t.Error("a new planner waits")
-	}
-	if feed("100 fire R service=a") != 1 {
-		t.Error("not told at once")
-	}
-	if feed("110 end R service=a") != 0 {
-		t.Error("told within the interval")
-	}
-	if tick, waits := p.Waits(schemas.Telemetry); !waits || tick != 160 {
-		t.Errorf("waits for %d, %v; want 160", tick, waits)
-	}
-	if _, waits := p.Waits(schemas.AuditTrail); waits {
-		t.Error("waits for the other class")
-	}
-	if feed("159") != 0 || feed("160") != 1 {
-		t.Error("not told at tick 160")
-	}
-	if _, waits := p.Waits(schemas.Telemetry); waits {
-		t.Error("waits though everything is told")
+	if late < 10 {
+		t.Errorf("only %d notifications were held for long", late)
 	}
 }
+
+func ptr[T any](v T) *T { return &v }

@@ -74,6 +74,9 @@ func NewSend(cfg SendConfig) (*Send, error) {
 	if !receiverName.MatchString(cfg.Name) {
 		return nil, fmt.Errorf("sender: %q is no name of a receiver", cfg.Name)
 	}
+	if cfg.Receiver == nil || cfg.Quarantine == nil {
+		return nil, fmt.Errorf("sender of %s: it needs a receiver and a quarantine", cfg.Name)
+	}
 	if cfg.Clock == nil {
 		cfg.Clock = time.Now
 	}

@@ -127,5 +127,5 @@ func (p *Planner) move(from *group, key string) {
 	}
 }
 
-// Skip moves the planner past a message of ALERTS that is no decision.
-func (p *Planner) Skip(seq uint64) { p.seq = seq }
+// Pass moves the planner past a message of ALERTS that is no decision.
+func (p *Planner) Pass(seq uint64) { p.seq = seq }
