@@ -153,8 +153,9 @@ const (
 func (l Layout) buckets() []jetstream.KeyValueConfig {
 	return []jetstream.KeyValueConfig{
 		{
+			// A single server forgets a stream in memory, and its name, when it restarts.
 			Bucket: BucketMembers, Description: "heartbeats of the processes; liveness only", Replicas: l.Replicas,
-			Storage: jetstream.MemoryStorage, MaxBytes: 1 << 20, LimitMarkerTTL: time.Minute,
+			Storage: jetstream.FileStorage, MaxBytes: 16 << 20, LimitMarkerTTL: time.Minute,
 		},
 		{Bucket: BucketSilences, Description: "silences of alerts", Replicas: l.Replicas, Storage: jetstream.FileStorage, MaxBytes: 16 << 20, History: 8},
 		{Bucket: BucketAcks, Description: "acknowledged alerts", Replicas: l.Replicas, Storage: jetstream.FileStorage, MaxBytes: 16 << 20, History: 8},
