@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"os"
 	"strings"
@@ -23,7 +24,7 @@ type Config struct {
 	// URL of the servers, comma separated. "": nats://127.0.0.1:4222.
 	URL string
 	// InProcess connects to a server in this process; URL is not used then.
-	InProcess nats.InProcessConnProvider
+	InProcess InProcess
 	// Name of the connection, as the server's monitoring shows it. "": millrace.
 	Name string
 	// Creds is a file with a user's JWT and seed. "": none.
@@ -43,6 +44,12 @@ type Config struct {
 	Logger zerolog.Logger
 	// Registerer gets the metrics. nil: they are kept, and shown nowhere.
 	Registerer prometheus.Registerer
+}
+
+// InProcess is a server in this process, such as the embedded one.
+type InProcess interface {
+	// InProcessConn opens a connection to the server.
+	InProcessConn() (net.Conn, error)
 }
 
 // minReadAhead lets a reader ask for two of the largest messages at once.

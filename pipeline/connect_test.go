@@ -1,0 +1,99 @@
+package pipeline_test
+
+import (
+	"context"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dermai/millrace/pipeline"
+	"github.com/dermai/millrace/pipeline/pipelinetest"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+const password = "s3cr3t-p4ss"
+
+// Errors of a connection say where and what to do, and never the password.
+func TestConnectErrors(t *testing.T) {
+	missing := filepath.Join(t.TempDir(), "user.creds")
+	bad := filepath.Join(t.TempDir(), "bad.creds")
+	if err := os.WriteFile(bad, []byte(password), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		config pipeline.Config
+		want   string
+	}{
+		{pipeline.Config{URL: "nats://user:" + password + "@127.0.0.1:1"}, "127.0.0.1:1: no server answered; start one, or set NATS_URL"},
+		{pipeline.Config{URL: "nats://" + password + "@127.0.0.1:1, nats://user:" + password + "@localhost:1"}, "localhost:1: no server answered"},
+		{pipeline.Config{URL: "nats://user:" + password + "%zz@127.0.0.1:1"}, "want nats://host:port"},
+		{pipeline.Config{URL: "nats://user:" + password + " x@host:1"}, "want nats://host:port"},
+		{pipeline.Config{URL: "127.0.0.1:1"}, "nats://127.0.0.1:1"},
+		{pipeline.Config{Creds: missing}, "file of credentials: "},
+		{pipeline.Config{Creds: bad, URL: "127.0.0.1:1"}, "connect to nats://127.0.0.1:1"},
+		{pipeline.Config{CA: bad, URL: "tls://127.0.0.1:1"}, "connect to tls://127.0.0.1:1"},
+		{pipeline.Config{Inbox: "_INBOX.>"}, "inbox prefix"},
+		{pipeline.Config{ReadAhead: 1}, "read ahead of 1 bytes"},
+		{pipeline.Config{Timeout: -1}, "timeout -1ns: below zero"},
+	} {
+		_, err := pipeline.Connect(t.Context(), tt.config)
+		if err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), password) {
+			t.Errorf("connect with %+v: %v, want %q and no password", tt.config, err, tt.want)
+		}
+	}
+}
+
+// Connect does not outlast its context, whatever the other side does.
+func TestConnectGivesUp(t *testing.T) {
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // takes connections, and says nothing
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	start := time.Now()
+	if _, err := pipeline.Connect(ctx, pipeline.Config{URL: silent.Addr().String()}); err == nil || !strings.Contains(err.Error(), "no answer in time") {
+		t.Errorf("connect to a server that says nothing: %v", err)
+	}
+	if took := time.Since(start); took > 2*time.Second {
+		t.Errorf("it took %s", took)
+	}
+}
+
+// The connection comes back by itself, and is used again.
+func TestReconnect(t *testing.T) {
+	s, _ := partials(t)
+	proxy := pipelinetest.StartProxy(t, s.Address())
+	c := s.ConnectURL(t, proxy.URL())
+	l := newLog(t, c)
+	for range 3 {
+		proxy.Cut()
+		pipelinetest.Within(t, "the broker is reached again", func() bool {
+			_, err := l.Info(t.Context(), "PARTIALS")
+			return err == nil
+		})
+	}
+	proxy.Pause(true)
+	pipelinetest.Within(t, "the loss is seen", func() bool { return !c.Connected() })
+	proxy.Pause(false)
+	pipelinetest.Within(t, "it is connected again", c.Connected)
+}
+
+func TestOneRegistererPerConnection(t *testing.T) {
+	s := pipelinetest.Start(t)
+	r := prometheus.NewRegistry()
+	s.ConnectWith(t, pipeline.Config{URL: s.URL()})
+	for i, want := range []string{"", "registerer of its own"} {
+		c, err := pipeline.Connect(t.Context(), pipeline.Config{URL: s.URL(), Registerer: r})
+		if err == nil {
+			t.Cleanup(c.Close)
+		}
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("connection %d with the same registerer: %v, want %q", i+1, err, want)
+		}
+	}
+}
