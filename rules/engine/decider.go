@@ -217,11 +217,11 @@ func (d *Decider) read(g *group) (schemas.Transition, verdict) {
 	in := g.window.in
 	fold := g.fold()
 	t := schemas.Transition{N: fold.N, Evidence: fold.Evidence}
-	v, ok := value(in.Rule, &fold, d.schedule.timing.Tick*time.Duration(in.Window))
+	v, ok := value(in.Rule, fold, d.schedule.timing.Tick*time.Duration(in.Window))
 	if ok {
 		t.Value = &v
 	}
-	now := in.judge(&fold, v, d.tick)
+	now := in.judge(fold, v, d.tick)
 	t.Why = now.why
 	return t, now
 }
@@ -233,6 +233,7 @@ func (d *Decider) change(g *group, to standing, t schemas.Transition) *schemas.T
 		return nil
 	}
 	in := g.window.in
+	t.Evidence = slices.Clone(t.Evidence) // the window goes on with the list
 	t.Alert = in.Rule.Name + "{" + g.name + "}"
 	t.Rule, t.Instance, t.Group = in.Rule.Name, in.ID, g.name
 	t.Tick, t.Time = d.tick, d.schedule.timing.End(d.tick)

@@ -21,8 +21,9 @@ type window struct {
 type group struct {
 	window *window
 	name   string
-	key    string // <instance>|<name>
-	panes  []pane // ascending by end
+	key    string        // <instance>|<name>
+	panes  []pane        // ascending by end
+	sum    *schemas.Fold // of all panes; nil: to be added up
 	standing
 	active int64 // tick at which the alert left inactive
 
@@ -99,6 +100,9 @@ func (w *window) forget(g *group) {
 
 // enter adds rows to the pane that ends at a tick.
 func (g *group) enter(end int64, f *schemas.Fold) {
+	if g.sum != nil {
+		merge(g.sum, f)
+	}
 	i, ok := slices.BinarySearchFunc(g.panes, end, func(p pane, t int64) int { return cmp.Compare(p.end, t) })
 	if !ok {
 		g.panes = slices.Insert(g.panes, i, pane{end: end, fold: *f})
@@ -113,16 +117,21 @@ func (g *group) leave(tick int64) {
 	for n < len(g.panes) && g.panes[n].end <= tick {
 		n++
 	}
-	g.panes = slices.Delete(g.panes, 0, n)
+	if n > 0 {
+		g.panes = slices.Delete(g.panes, 0, n)
+		g.sum = nil
+	}
 }
 
-// fold adds up the window.
-func (g *group) fold() schemas.Fold {
-	var f schemas.Fold
-	for i := range g.panes {
-		merge(&f, &g.panes[i].fold)
+// fold adds up the window. The result may change with the next enter.
+func (g *group) fold() *schemas.Fold {
+	if g.sum == nil {
+		g.sum = new(schemas.Fold)
+		for i := range g.panes {
+			merge(g.sum, &g.panes[i].fold)
+		}
 	}
-	return f
+	return g.sum
 }
 
 // idle tells that the group has neither samples nor a state.
