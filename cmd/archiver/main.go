@@ -3,6 +3,7 @@
 // Usage:
 //
 //	archiver [flags]
+//	archiver [flags] config check|show
 //
 // Any number of archivers may run; they race harmlessly for each object. What is
 // archived and no longer needed is trimmed from the streams. /livez, /readyz and

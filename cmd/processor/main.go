@@ -3,6 +3,7 @@
 // Usage:
 //
 //	processor [flags]
+//	processor [flags] config check|show
 //
 // Any number of processors share the work; one that starts takes its part over
 // in about a second, and one that dies is replaced in about eight. /livez,

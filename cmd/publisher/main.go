@@ -3,6 +3,7 @@
 // Usage:
 //
 //	publisher [flags]
+//	publisher [flags] config check|show
 //
 // It serves POST /v1/events on http.addr (127.0.0.1:8480) and follows the files
 // that publisher.follow and publisher.audit name. An answer of 202 means that

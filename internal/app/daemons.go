@@ -2,55 +2,64 @@ package app
 
 import "context"
 
-// The daemons of the distributed system. Each connects to the broker of the
-// configuration, on which millrace apply has made the deployment.
-
-// daemon is the grammar of a daemon: it has no commands.
-type daemon struct {
-	Run daemonCommand `cmd:"" default:"1" hidden:""`
+// daemon is the grammar of a program that runs one part of the whole. Streams,
+// partitions and rules are made by millrace apply.
+type daemon[C any] struct {
+	Run    C             `cmd:"" default:"withargs" help:"Run until told to stop; this is what is done without a command."`
+	Config configCommand `cmd:"" help:"Check and show the configuration."`
 }
 
-// daemonCommand runs one part of the node.
-type daemonCommand struct {
-	part func(*node) func(context.Context) error `kong:"-"`
-	addr string                                  `kong:"-"`
-	name string                                  `kong:"-"`
+// Publisher takes events in. It returns the exit code.
+func Publisher(p Process) int {
+	return run(p, "publisher", "Take events in over HTTP and from log files, and store them.", &daemon[publisherRun]{})
 }
 
-func (c *daemonCommand) Run(ctx context.Context, s *session) error {
-	n := s.newNode(c.name)
+type publisherRun struct{}
+
+func (publisherRun) Run(ctx context.Context, s *session) error {
+	return s.serve(ctx, "publisher", func(n *node) []func(context.Context) error {
+		return []func(context.Context) error{n.publish}
+	})
+}
+
+// Processor runs the rules and sends notifications. It returns the exit code.
+func Processor(p Process) int {
+	return run(p, "processor", "Run the rules over what is stored, and send notifications.", &daemon[processorRun]{})
+}
+
+type processorRun struct{}
+
+func (processorRun) Run(ctx context.Context, s *session) error {
+	return s.serve(ctx, "processor", func(n *node) []func(context.Context) error {
+		return []func(context.Context) error{n.process, n.answer(processorAddr)}
+	})
+}
+
+// Archiver keeps everything. It returns the exit code.
+func Archiver(p Process) int {
+	return run(p, "archiver", "Keep everything that is stored in the archive.", &daemon[archiverRun]{})
+}
+
+type archiverRun struct{}
+
+func (archiverRun) Run(ctx context.Context, s *session) error {
+	return s.serve(ctx, "archiver", func(n *node) []func(context.Context) error {
+		return []func(context.Context) error{n.keep, n.answer(archiverAddr)}
+	})
+}
+
+// serve runs the parts of a daemon, connected to the broker, until ctx ends.
+func (s *session) serve(ctx context.Context, name string, parts func(*node) []func(context.Context) error) error {
+	n := s.newNode(name)
 	if err := n.connect(ctx, nil); err != nil {
 		return err
 	}
 	defer n.conn.Close()
-	parts := []func(context.Context) error{c.part(n)}
-	if c.addr != "" {
-		parts = append(parts, func(ctx context.Context) error { return n.serve(ctx, c.addr) })
-	}
-	return runInTurn(ctx, s.log, parts...)
+	defer context.AfterFunc(ctx, n.health.Drain)()
+	return runInTurn(ctx, s.log, parts(n)...)
 }
 
-// Publisher is the daemon that takes events in. It returns the exit code.
-func Publisher(p Process) int {
-	return run(p, "publisher", "Take events in over HTTP and from files, and store them on the broker.", &daemon{daemonCommand{
-		name: "publisher",
-		part: func(n *node) func(context.Context) error { return n.publish },
-	}})
-}
-
-// Processor is the daemon that runs rules and tells receivers. It returns the
-// exit code.
-func Processor(p Process) int {
-	return run(p, "processor", "Run alert rules over the stored events and tell receivers; run as many as you like.", &daemon{daemonCommand{
-		name: "processor", addr: processorAddr,
-		part: func(n *node) func(context.Context) error { return n.process },
-	}})
-}
-
-// Archiver is the daemon that keeps every event. It returns the exit code.
-func Archiver(p Process) int {
-	return run(p, "archiver", "Keep every stored event in the archive, and let the streams forget what is kept.", &daemon{daemonCommand{
-		name: "archiver", addr: archiverAddr,
-		part: func(n *node) func(context.Context) error { return n.keep },
-	}})
+// answer is the part that serves health and metrics.
+func (n *node) answer(defaultAddr string) func(context.Context) error {
+	return func(ctx context.Context) error { return n.listen(ctx, defaultAddr) }
 }

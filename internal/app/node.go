@@ -87,8 +87,8 @@ func (s *session) layout() pipeline.Layout {
 	return l
 }
 
-// serve serves HTTP until ctx ends and then finishes what is under way.
-func (n *node) serve(ctx context.Context, defaultAddr string) error {
+// listen serves HTTP until ctx ends and then finishes what is under way.
+func (n *node) listen(ctx context.Context, defaultAddr string) error {
 	addr := n.config.HTTP.Addr
 	if addr == "" {
 		addr = defaultAddr

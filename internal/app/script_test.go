@@ -12,7 +12,10 @@ import (
 
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
-		"millrace": func() { os.Exit(app.Millrace(app.OS())) },
+		"archiver":  func() { os.Exit(app.Archiver(app.OS())) },
+		"millrace":  func() { os.Exit(app.Millrace(app.OS())) },
+		"processor": func() { os.Exit(app.Processor(app.OS())) },
+		"publisher": func() { os.Exit(app.Publisher(app.OS())) },
 	})
 }
 

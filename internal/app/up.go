@@ -66,7 +66,11 @@ func (c *upCommand) Run(ctx context.Context, s *session) error {
 			return err
 		}
 	}
-	parts := []func(context.Context) error{n.publish, n.process, n.keep}
+	defer context.AfterFunc(ctx, n.health.Drain)()
+	parts := []func(context.Context) error{n.publish, n.process}
+	if s.config.Archive.Enabled {
+		parts = append(parts, n.keep)
+	}
 	if c.Demo {
 		demo := func(ctx context.Context) error { return n.demo(ctx, c.Seed) }
 		parts = append([]func(context.Context) error{demo}, parts...)
@@ -158,7 +162,7 @@ func (n *node) publish(ctx context.Context) error {
 		Defaults: defaults, Headroom: headroom.free, Metrics: metrics, Logger: n.log,
 	}))
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return n.serve(ctx, publisherAddr) })
+	g.Go(func() error { return n.listen(ctx, publisherAddr) })
 	g.Go(func() error { return headroom.run(ctx) })
 	for _, f := range n.followed() {
 		g.Go(func() error { return n.follow(ctx, f, publisher, defaults, metrics) })
