@@ -254,12 +254,12 @@ func TestFollow(t *testing.T) {
 		}},
 		{"bad lines are refused and reading goes on", func(t *testing.T, f *follower) {
 			long := `{"message":"` + strings.Repeat("x", 300<<10) + `"}` + "\n"
-			write(t, f.path, "\xef\xbb\xbf"+`{"message":"0"}`+"\r\n\r\n  \nTraceback (most recent call last):\n"+long+event("1"))
+			write(t, f.path, "\xef\xbb\xbf"+`{"message":"0"}`+"\r\n\r\n  \nTraceback:\r\n"+long+event("1"))
 			f.start()
 			f.want(numbers(0, 2))
 			want := []string{
-				`25 "Traceback (most rece" not valid JSON at byte 0`,
-				`60 "{\"message\":\"xxxxxxxx" line is over 262144 bytes; shorten its texts, or send them elsewhere and refer to them`,
+				`25 "Traceback:" not valid JSON at byte 0`,
+				`37 "{\"message\":\"xxxxxxxx" line is over 262144 bytes; shorten its texts, or send them elsewhere and refer to them`,
 			}
 			if diff := cmp.Diff(want, f.refused); diff != "" {
 				t.Error(diff)
