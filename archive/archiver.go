@@ -38,7 +38,7 @@ type Config struct {
 
 	Now     func() time.Time // nil: time.Now
 	Metrics *Metrics         // nil: not kept
-	Log     zerolog.Logger   // the zero Logger says nothing
+	Log     zerolog.Logger   // names the stream; the zero Logger says nothing
 }
 
 // Validate joins all that is wrong with the configuration.
@@ -108,6 +108,14 @@ func NewArchiver(log fence.Log, store Store, cfg Config) (*Archiver, error) {
 
 // Tip is the end of the chain as far as this archiver knows it.
 func (a *Archiver) Tip() Tip { return a.tip }
+
+// Next is the sequence of the stream that is read next, 0 before the first Step.
+func (a *Archiver) Next() uint64 {
+	if a.open == nil {
+		return 0
+	}
+	return a.open.Next()
+}
 
 // Step does one piece of work: reads some messages, and stores an object if one
 // is to be cut. busy tells that there may be more to do at once; otherwise step
@@ -397,7 +405,7 @@ func (a *Archiver) put(ctx context.Context, nextDay string) error {
 	for _, gap := range x.Missing {
 		m.missing.WithLabelValues(gap.Reason, a.cfg.Stream).Add(float64(gap.To - gap.From + 1))
 		if gap.Reason != MissingGeneration {
-			a.cfg.Log.Warn().Str("stream", a.cfg.Stream).Uint64("from", gap.From).Uint64("to", gap.To).
+			a.cfg.Log.Warn().Uint64("from", gap.From).Uint64("to", gap.To).
 				Str("reason", gap.Reason).Msg("archive: the stream lost messages before they were archived")
 		}
 	}

@@ -19,6 +19,7 @@ import (
 type archiveCommand struct {
 	Ls     archiveLs     `cmd:"" help:"List the objects of the archive."`
 	Cat    archiveCat    `cmd:"" help:"Print what was archived, in order: the events as JSON lines, or with -o json whole messages."`
+	Flush  archiveFlush  `cmd:"" help:"Archive what the streams hold now, without waiting for its age."`
 	Verify archiveVerify `cmd:"" help:"Prove that the archive is complete and unaltered."`
 }
 

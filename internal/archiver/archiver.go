@@ -2,6 +2,7 @@ package archiver
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -114,9 +115,6 @@ func covered(ctx context.Context, log fence.Log, p schemas.Partition) (uint64, e
 	if head.Header[schemas.HeaderType] == schemas.TypeGenesis {
 		return 0, nil
 	}
-	if head.Header[schemas.HeaderType] == schemas.TypeGenesis {
-		return 0, nil
-	}
 	var partial schemas.Partial
 	if err := schemas.DecodeInto(head.Data, &partial); err != nil {
 		return 0, fmt.Errorf("what %s covers: message %d: %w", p.Partials(), head.Seq, err)
@@ -136,15 +134,14 @@ func (a *archiver) stream(ctx context.Context, c archive.Config) error {
 	}
 	flow := ops.NewFlow(stepLimit)
 	a.Health.Register("archive "+c.Stream, flow.State)
-	if err := stages.Drive(ctx, stages.Watched(machine, flow), log.Changed(), c.Log); err != nil {
-		return err
-	}
+	err = stages.Drive(ctx, stages.Watched(machine, flow), log.Changed(), c.Log)
+	// After an incident too: what the stream lost may be nowhere else.
 	flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTime)
 	defer cancel()
-	err = machine.Flush(flush)
-	if err != nil && !fence.IsIncident(err) {
-		c.Log.Warn().Err(err).Msg("what is in hand stays in the stream, and is stored by the next run")
-		return nil
+	if last := machine.Flush(flush); fence.IsIncident(last) {
+		err = errors.Join(err, last)
+	} else if last != nil {
+		c.Log.Warn().Err(last).Msg("what is in hand stays in the stream, and is stored by the next run")
 	}
 	return err
 }
