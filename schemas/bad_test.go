@@ -54,6 +54,8 @@ var bad = []struct {
 	{"attributes twice", `{"service":"api","attributes":{},"attributes":{}}`, "attributes: given twice; send each name once", "names twice"},
 	{"too deep", `{"service":"api","attributes":{"a":` + nest(31) + `}}`, "attributes.a" + strings.Repeat("[0]", 30) + ": nested deeper than 32 levels; send the inner part as a string", "depth"},
 	{"too deep at the top", `{"service":"api","a":` + nest(31) + `}`, "a" + strings.Repeat("[0]", 30) + ": nested deeper than 32 levels; send the inner part as a string", "depth"},
+	{"too deep in an error", `{"service":"api","error":{"a":` + nest(30) + `}}`, "error.a" + strings.Repeat("[0]", 29) + ": nested deeper than 32 levels; send the inner part as a string", "depth"},
+	{"too deep in details", `{"service":"api","user":"u","action":"A","resource":"r","details":{"a":` + nest(31) + `}}`, "details.a" + strings.Repeat("[0]", 30) + ": nested deeper than 32 levels; send the inner part as a string", "depth"},
 	{"too deep for the parser", `{"service":"api","a":` + nest(20000) + `}`, "nested deeper than 32 levels; send the inner part as a string", "-"},
 	{"too long", `{"service":"api","message":"` + strings.Repeat("m", schemas.LineBytes) + `"}`, "event of 262174 bytes, at most 262144; shorten its texts, or send them elsewhere and refer to them", "size"},
 	{"number out of range", `{"service":"api","attributes":{"a":{"b":[1,1e999]}}}`, "attributes.a.b[1]: number is out of the range of a double; send it as a string", "range"},

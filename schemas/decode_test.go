@@ -3,6 +3,7 @@ package schemas_test
 import (
 	"errors"
 	"fmt"
+	"math"
 	"reflect"
 	"strings"
 	"sync"
@@ -164,6 +165,19 @@ func TestDecodeOrigin(t *testing.T) {
 				t.Errorf("event (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestDecodeZero: -0 is +0, which comparing does not see.
+func TestDecodeZero(t *testing.T) {
+	for _, zero := range []string{"-0", "-0.0", "-0e5", "-1e-999"} {
+		e, err := schemas.Decode([]byte(`{"service":"api","name":"n","value":`+zero+`,"a":`+zero+`}`), schemas.Origin{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a := e.Attributes["a"].(float64); math.Signbit(e.Value) || math.Signbit(a) {
+			t.Errorf("%s: %v and %v", zero, e.Value, a)
+		}
 	}
 }
 

@@ -116,8 +116,8 @@ func TestUnpackRefuses(t *testing.T) {
 	good := schemas.Pack(nil, []byte(strings.Repeat("abc", 1000)))
 	flipped := bytes.Clone(good)
 	flipped[len(flipped)-1] ^= 1 // of the checksum
-	bomb := foreign(t, make([]byte, 200<<20))
-	sized := schemas.Pack(nil, make([]byte, 60<<20))
+	bomb := foreign(t, make([]byte, 64<<20))
+	sized := schemas.Pack(nil, make([]byte, 30<<20))
 	lying := bytes.Clone(sized)
 	lying[6] = 0xff // of the size in the header
 	for _, c := range []struct {
@@ -133,6 +133,7 @@ func TestUnpackRefuses(t *testing.T) {
 		{"bomb that says so", sized, "unpack: more than 4194304 bytes"},
 		{"bomb that lies", lying, "unpack: more than 4194304 bytes"},
 		{"bomb behind a frame", append(bytes.Clone(good), bomb...), "unpack: more than 4194304 bytes"},
+		{"a little too much", foreign(t, make([]byte, schemas.FrameDecoded+1)), "unpack: more than 4194304 bytes"},
 		{"window", foreign(t, noise(20<<20), zstd.WithWindowSize(16<<20)), "unpack: window size exceeded"},
 		{"plain", make([]byte, schemas.FrameDecoded+1), "unpack: more than 4194304 bytes"},
 	} {
@@ -148,6 +149,14 @@ func TestUnpackRefuses(t *testing.T) {
 				t.Errorf("used %d bytes", used)
 			}
 		})
+	}
+}
+
+// TestUnpackWindow: the bound on windows holds where larger results are allowed.
+func TestUnpackWindow(t *testing.T) {
+	err := schemas.DecodeInto(foreign(t, noise(20<<20), zstd.WithWindowSize(16<<20)), new(schemas.Position))
+	if err == nil || !strings.HasSuffix(err.Error(), "window size exceeded") {
+		t.Error(err)
 	}
 }
 

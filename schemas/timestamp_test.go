@@ -3,6 +3,7 @@ package schemas_test
 import (
 	"errors"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -49,6 +50,26 @@ func TestTimestampsOfEveryDay(t *testing.T) {
 		e, err := schemas.Decode([]byte(`{"service":"s","timestamp":"`+text+`"}`), schemas.Origin{})
 		if err != nil || e.Time != day.UnixNano() {
 			t.Fatalf("%s: %v, %v; want %v", text, e.Time, err, day.UnixNano())
+		}
+	}
+}
+
+// TestTimestampsAtTheEnds: the last times that are accepted can be written again.
+func TestTimestampsAtTheEnds(t *testing.T) {
+	for text, ok := range map[string]bool{
+		"2262-04-11T23:47:15.999999999Z": true,
+		"2262-04-11T23:47:16Z":           false,
+		"1677-09-21T00:12:45Z":           true,
+		"1677-09-21T00:12:44Z":           false,
+		"0000-01-01T00:00:00Z":           false,
+		"9999-12-31T23:59:59-23:59":      false,
+	} {
+		e, err := schemas.Decode([]byte(`{"service":"s","timestamp":"`+text+`"}`), schemas.Origin{})
+		if (err == nil) != ok {
+			t.Errorf("%s: %v", text, err)
+		}
+		if line, err := schemas.AppendJSON(nil, &e); ok && (err != nil || !strings.Contains(string(line), text)) {
+			t.Errorf("%s: written %s, %v", text, line, err)
 		}
 	}
 }

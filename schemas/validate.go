@@ -12,14 +12,14 @@ const levels = "DEBUG, INFO, WARNING, ERROR or CRITICAL"
 // WARN and FATAL.
 func ParseLevel(s string) (level string, ok bool) {
 	for _, l := range [...]string{"INFO", "DEBUG", "WARNING", "ERROR", "CRITICAL"} {
-		if s == l || len(s) == len(l) && strings.EqualFold(s, l) {
+		if strings.EqualFold(s, l) {
 			return l, true
 		}
 	}
 	switch {
-	case len(s) == len("WARN") && strings.EqualFold(s, "WARN"):
+	case strings.EqualFold(s, "WARN"):
 		return "WARNING", true
-	case len(s) == len("FATAL") && strings.EqualFold(s, "FATAL"):
+	case strings.EqualFold(s, "FATAL"):
 		return "CRITICAL", true
 	}
 	return "", false
