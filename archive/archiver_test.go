@@ -283,6 +283,10 @@ func TestArchiverIsNotFooledByTrimming(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.put(eventSubject, event)
+	mustDrain(t, slow)
+	if next := slow.Tip().First; next != 21 {
+		t.Errorf("the slow archiver goes on at %d, though what is trimmed is stored up to 20", next)
+	}
 	mustFlush(t, slow)
 	if r := b.verify(t); r.Chains[0].Count != 22 || len(r.Chains[0].Missing) > 0 {
 		t.Errorf("%d messages, missing %v; want 22 and none", r.Chains[0].Count, r.Chains[0].Missing)
@@ -334,6 +338,24 @@ func TestArchiverStopsAtConflict(t *testing.T) {
 		}
 		b.wantObjects(t, before...)
 	}
+}
+
+// TestArchiverRefusesForeignObject: an object that lies where the next one belongs
+// and does not hang in the chain is not built on.
+func TestArchiverRefusesForeignObject(t *testing.T) {
+	b := newBench(t)
+	a := b.archiver(t, archive.Config{})
+	b.put(eventSubject, event)
+	mustFlush(t, a)
+	b.put(eventSubject, event)
+	foreign := a.Tip()
+	foreign.Hash = strings.Repeat("ab", 32)
+	body, end := write(t, foreign, []fence.Entry{{Seq: 2, Time: b.now, Subject: eventSubject, Data: []byte(event)}}, "")
+	if err := b.store.Put(t.Context(), end.Key, bytes.NewReader(body), int64(len(body))); err != nil {
+		t.Fatal(err)
+	}
+	mustDrain(t, a)
+	wantIncident(t, a.Flush(t.Context()), "object before it has hash")
 }
 
 func TestArchiverRefusesDamagedTip(t *testing.T) {

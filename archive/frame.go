@@ -70,8 +70,7 @@ func (c *codec) stored(payload []byte) (frame []byte, packed, newline bool) {
 // next call.
 func (c *codec) frame(payload []byte) (content []byte, ok bool) {
 	var h zstd.Header
-	if h.Decode(payload) != nil || h.Skippable || h.DictionaryID != 0 || h.WindowSize > maxWindow ||
-		h.HasFCS && h.FrameContentSize > maxDecoded {
+	if h.Decode(payload) != nil || h.Skippable || h.DictionaryID != 0 || h.HasFCS && h.FrameContentSize > maxDecoded {
 		return nil, false
 	}
 	if frameLen(payload, &h) != len(payload) {

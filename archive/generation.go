@@ -39,7 +39,7 @@ func (a *Archiver) rewound(ctx context.Context, info fence.Info, what string) er
 	a.begin(newTip(chain, a.tip.Arrival, a.tip.Hash))
 	a.trim.queue = nil // of sequences that are used again
 	a.opened, a.arrival = a.cfg.Now(), a.tip.Arrival
-	a.cfg.Log.Error().Str("stream", a.cfg.Stream).Int("generation", chain.Epoch.Generation).Uint64("same_up_to", same).
+	a.cfg.Log.Error().Int("generation", chain.Epoch.Generation).Uint64("same_up_to", same).
 		Msg("archive: " + what + "; opened the next generation")
 	if same == 0 {
 		return nil

@@ -77,7 +77,7 @@ func TestKill(t *testing.T) {
 	}
 	ends := 0
 	var last uint64
-	for range 20 {
+	for range 12 {
 		var running []*exec.Cmd
 		for range 2 {
 			cmd := exec.Command(self)

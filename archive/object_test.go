@@ -295,18 +295,22 @@ func TestZstdcat(t *testing.T) {
 	}
 }
 
-// TestDamage flips, cuts, adds and moves bytes of an object: each is noticed,
-// and named.
+// TestDamage flips, cuts, adds and moves bytes of an object: each is noticed and
+// named, and no message is given out other than it was written.
 func TestDamage(t *testing.T) {
 	body, _ := write(t, tip(), sample(), "")
+	want := wantRecords(archive.Chain{}, tip().Arrival, sample())
 	damaged := func(what string, b []byte) {
 		t.Helper()
-		_, _, err := readObject(b)
+		records, _, err := readObject(b)
 		var corrupt *archive.CorruptError
 		if !errors.As(err, &corrupt) {
 			t.Errorf("%s: %v; want a CorruptError", what, err)
 		} else if corrupt.Offset < 0 || corrupt.Offset > int64(len(b)) || corrupt.What == "" {
 			t.Errorf("%s: names no place: %v", what, err)
+		}
+		if diff := diffRecords(want[:min(len(records), len(want))], records); diff != "" {
+			t.Errorf("%s: gave out (-want +got):\n%s", what, diff)
 		}
 	}
 	for i := range body {
@@ -319,12 +323,65 @@ func TestDamage(t *testing.T) {
 	}
 	damaged("a byte more", append(bytes.Clone(body), 0))
 	damaged("twice", append(bytes.Clone(body), body...))
-	second, _ := write(t, tip(), sample()[1:], "")
-	first := bytes.Index(body[8:], []byte{0x5a, 0x2a, 0x4d, 0x18}) + 8
-	damaged("the first message removed", body[first:])
-	damaged("another object's index", append(bytes.Clone(body[:first]), second[len(second)-300:]...))
 	lie := binary.LittleEndian.AppendUint32([]byte{0x5a, 0x2a, 0x4d, 0x18}, 60<<20)
 	damaged("a length that is a lie", append(lie, 'M', 1, 2, 3))
+
+	// The index of this object over the messages of others, each whole in itself.
+	index := body[bytes.LastIndex(body[:len(body)-60], []byte{0x5a, 0x2a, 0x4d, 0x18}):]
+	altered := sample()
+	altered[1].Data = rawFrame(`{"a":9}`)
+	for what, entries := range map[string][]fence.Entry{"altered": altered, "fewer": sample()[1:]} {
+		other, _ := write(t, tip(), entries, "")
+		other = other[:bytes.LastIndex(other[:len(other)-60], []byte{0x5a, 0x2a, 0x4d, 0x18})]
+		if _, _, err := readObject(append(other, index...)); err == nil {
+			t.Errorf("the index over %s messages: no error", what)
+		}
+	}
+}
+
+// TestKeptAsTheyAre: one frame that anybody can decode is not compressed again,
+// everything else is.
+func TestKeptAsTheyAre(t *testing.T) {
+	text := []byte(strings.Repeat("{\"a\":1}\n", 100))
+	encode := func(text []byte, o ...zstd.EOption) []byte {
+		enc, err := zstd.NewWriter(nil, o...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return enc.EncodeAll(text, nil)
+	}
+	frame := encode(text)
+	wide := append([]byte{0x28, 0xb5, 0x2f, 0xfd, 0x00, 14 << 3}, 3<<3|1, 0, 0, 'a', 'b', '\n') // a window of 16 MiB
+	for _, c := range []struct {
+		what    string
+		payload []byte
+		want    bool
+	}{
+		{"a frame", frame, true},
+		{"without checksum", encode(text, zstd.WithEncoderCRC(false)), true},
+		{"without size", encode([]byte("short\n")), true},
+		{"8 MiB", encode(make([]byte, 8<<20), zstd.WithWindowSize(1<<20)), true},
+		{"more than 8 MiB", encode(make([]byte, 8<<20+1), zstd.WithWindowSize(1<<20)), false},
+		{"a wide window", wide, false},
+		{"two frames", append(bytes.Clone(frame), frame...), false},
+		{"something behind it", append(bytes.Clone(frame), '\n'), false},
+		{"cut", frame[:len(frame)-1], false},
+		{"text", text, false},
+	} {
+		entries := []fence.Entry{{Seq: 7, Time: noon, Data: c.payload}}
+		body, _ := write(t, tip(), entries, "")
+		head := 8 + binary.LittleEndian.Uint32(body[4:])
+		if got := bytes.HasPrefix(body[head:], c.payload); got != c.want {
+			t.Errorf("%s: kept as it is: %v, want %v", c.what, got, c.want)
+		}
+		got, _, err := readObject(body)
+		if err != nil {
+			t.Fatalf("%s: %v", c.what, err)
+		}
+		if diff := diffRecords(wantRecords(archive.Chain{}, tip().Arrival, entries), got); diff != "" {
+			t.Errorf("%s (-want +got):\n%.500s", c.what, diff)
+		}
+	}
 }
 
 func TestWriterRefuses(t *testing.T) {

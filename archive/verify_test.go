@@ -162,7 +162,7 @@ func TestVerifyFindsTampering(t *testing.T) {
 			must(t, os.WriteFile(filepath.Join(filepath.Dir(f[0]), "../../../../x"), nil, 0o600))
 		}},
 		{"a ghost", true, -1, func(t *testing.T, f []string) {
-			must(t, os.WriteFile(strings.Replace(f[1], "006.jsonl", "007.jsonl", 1), read(t, f[1]), 0o600))
+			must(t, os.WriteFile(strings.Replace(f[1], "006.jsonl", "007.jsonl", 1), read(t, f[0]), 0o600))
 		}},
 		{"end of a generation removed", true, 4, func(t *testing.T, f []string) { must(t, os.Remove(f[7])) }},
 		{"whole generation removed", true, -1, func(t *testing.T, f []string) {
@@ -180,6 +180,9 @@ func TestVerifyFindsTampering(t *testing.T) {
 					}
 				} else if len(p) > 0 {
 					t.Errorf("full %v: %v; want nothing from keys and indexes", full, p)
+				}
+				if test.name == "a ghost" && len(p) != 1 {
+					t.Errorf("full %v: %v; want nothing but the ghost", full, p)
 				}
 				if test.at >= 0 && len(p) > 0 && p[0].Key != b.key(files[test.at]) &&
 					!strings.HasSuffix(p[0].Key, filepath.Base(files[test.at])) {
@@ -293,8 +296,12 @@ func TestCat(t *testing.T) {
 
 func TestCatStopsAtDamage(t *testing.T) {
 	b, files := filled(t)
+	var last uint64
 	cat := func() error {
-		return archive.Cat(t.Context(), b.store, archive.Filter{Stream: "AUDIT"}, func(*archive.Record) error { return nil })
+		return archive.Cat(t.Context(), b.store, archive.Filter{Stream: "AUDIT"}, func(r *archive.Record) error {
+			last = r.Seq
+			return nil
+		})
 	}
 	must(t, cat())
 	body, err := os.ReadFile(files[1])
@@ -302,6 +309,9 @@ func TestCatStopsAtDamage(t *testing.T) {
 	must(t, os.Remove(files[1]))
 	if err := cat(); err == nil || !strings.Contains(err.Error(), b.key(files[2])) {
 		t.Errorf("an object is missing: %v; want %s named", err, b.key(files[2]))
+	}
+	if last != 5 {
+		t.Errorf("went on to %d over a hole behind 5", last)
 	}
 	body[len(body)/2] ^= 1
 	must(t, os.WriteFile(files[1], body, 0o600))
