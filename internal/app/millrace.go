@@ -4,9 +4,12 @@ package app
 // it works.
 type millrace struct {
 	Up         upCommand         `cmd:"" help:"Run everything in this process, with a broker of its own unless nats.url names one."`
+	Publish    publishCommand    `cmd:"" help:"Publish the events of a file."`
+	Tail       tailCommand       `cmd:"" help:"Print stored events as they arrive."`
 	Apply      applyCommand      `cmd:"" help:"Make streams, partitions and rules on the broker as the configuration says."`
 	Rules      rulesCommand      `cmd:"" help:"Check, test and run alert rules."`
 	Alerts     alertsCommand     `cmd:"" help:"Look at alerts."`
+	Receivers  receiversCommand  `cmd:"" help:"Try out receivers."`
 	Quarantine quarantineCommand `cmd:"" help:"Look at what could not be processed."`
 	Archive    archiveCommand    `cmd:"" help:"Look into the archive and prove it."`
 	Config     configCommand     `cmd:"" help:"Check and show the configuration."`
