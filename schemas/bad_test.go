@@ -42,6 +42,7 @@ var bad = []struct {
 	{"Infinity", `{"service":"api","x":Infinity}`, "x: not valid JSON at byte 21; JSON has no Infinity: send null or leave it out", "-"},
 	{"None", `{"service":"api","x":None}`, "x: not valid JSON at byte 21; write null", "-"},
 	{"True", `{"service":"api","x":True}`, "x: not valid JSON at byte 21; write true", "-"},
+	{"names that are words of the parser's", `{"service":"api","depth":{"UTF-8":x}}`, "depth.UTF-8: not valid JSON at byte 34", "-"},
 	{"leading zero", `{"service":"api","x":007}`, "not valid JSON at byte 22", "-"},
 	{"line break in a string", "{\"service\":\"api\",\"x\":\"a\nb\"}", `x: not valid JSON at byte 23; write a line break inside a string as \n`, "-"},
 	{"byte order mark", "\xef\xbb\xbf{\"service\":\"api\"}", "not valid JSON at byte 0; send it without a byte order mark", "-"},

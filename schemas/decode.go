@@ -38,7 +38,7 @@ type Origin struct {
 // above 32, numbers that are not doubles, more than LineBytes, anything behind
 // the object, and fields of a wrong type. Attributes may be of any type. A nil
 // error means that Validate finds nothing, and that decoding the event's
-// AppendJSON gives the same event.
+// AppendJSON gives the same event, unless that text is longer than LineBytes.
 //
 // The event keeps nothing of line, so that the caller may use it again. Decode
 // may be called by any number of goroutines.

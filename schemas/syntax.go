@@ -22,9 +22,10 @@ func syntaxFault(line []byte) *DecodeError {
 	if err == nil {
 		return &DecodeError{Reason: "more text after the object, at byte " + strconv.FormatInt(dec.InputOffset(), 10), Mend: "send one object a line"}
 	}
-	fault := &DecodeError{}
-	var syntax *jsontext.SyntacticError
-	if errors.As(err, &syntax) {
+	fault := &DecodeError{Reason: "not valid JSON"}
+	said := "" // without names from the line
+	if syntax := (*jsontext.SyntacticError)(nil); errors.As(err, &syntax) && syntax.Err != nil {
+		said = syntax.Err.Error()
 		fault.Field = fieldOf(syntax.JSONPointer)
 		fault.Reason = "not valid JSON at byte " + strconv.FormatInt(syntax.ByteOffset, 10)
 		fault.Mend = mend(line[min(int(syntax.ByteOffset), len(line)):])
@@ -34,9 +35,9 @@ func syntaxFault(line []byte) *DecodeError {
 		fault.Reason, fault.Mend = "given twice", "send each name once"
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		fault.Reason, fault.Mend = "the text ends inside the object", "send the whole object on one line"
-	case strings.Contains(err.Error(), "UTF-8"):
+	case strings.Contains(said, "UTF-8"):
 		fault.Reason, fault.Mend = "not valid UTF-8", "send UTF-8"
-	case strings.Contains(err.Error(), "depth"):
+	case strings.Contains(said, "depth"):
 		return tooDeep()
 	}
 	return fault
