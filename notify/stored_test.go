@@ -154,7 +154,7 @@ func TestPlannerForgets(t *testing.T) {
 	} {
 		p := newPlanner(t, config(t, "receivers: [{name: team, console: {}}]\nroute: "+routes))
 		first := 0
-		for i := range int64(2000) {
+		for i := range int64(500) {
 			for j, change := range []string{"fire", "end"} {
 				tick := 10*i + 5*int64(j)
 				d := schemas.Decision{Class: schemas.Telemetry, Tick: tick, Done: true,

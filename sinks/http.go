@@ -154,10 +154,8 @@ func (p *poster) post(ctx context.Context, id, contentType string, body []byte) 
 	ctx, cancel := context.WithTimeout(ctx, p.timeout)
 	defer cancel()
 	var wrote atomic.Bool
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		WroteHeaders: func() { wrote.Store(true) },
-		WroteRequest: func(httptrace.WroteRequestInfo) { wrote.Store(true) },
-	})
+	// Called before anything is handed to the network, so that what is sure is.
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { wrote.Store(true) }})
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, p.url.Reveal(), bytes.NewReader(body))
 	if err != nil {
 		return answer{}, &SendError{Reason: "the request cannot be made", Never: true} // err would show the URL

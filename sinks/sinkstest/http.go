@@ -185,6 +185,25 @@ func HTTP(t *testing.T, build func(t *testing.T, url string, timeout time.Durati
 			}
 		})
 	}
+	t.Run("cut after an answer", func(t *testing.T) {
+		first := true
+		s := newServer(t, func(_ *server, w http.ResponseWriter, _ *http.Request) {
+			if !first {
+				cut(w, "")
+			}
+			first = false
+		})
+		r := build(t, s.URL+"/services/"+secretPath, 10*time.Second, time.Now)
+		for _, want := range []verdict{{OK: true}, unsure} {
+			_, err := r.Send(t.Context(), Notification())
+			if diff := cmp.Diff(want, verdictOf(err)); diff != "" {
+				t.Errorf("%v (-want +got):\n%s", err, diff)
+			}
+		}
+		if n := len(s.seen()); n != 2 {
+			t.Errorf("%d requests for two calls: something sends again by itself", n)
+		}
+	})
 	t.Run("refused connection", func(t *testing.T) {
 		s := newServer(t, status(200, ""))
 		r := build(t, s.URL+"/services/"+secretPath, time.Second, time.Now)
