@@ -5,11 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 	"golang.org/x/sync/errgroup"
@@ -40,10 +40,15 @@ func (s *session) newNode(name string) *node {
 	return n
 }
 
+// inProcess is a broker in this process.
+type inProcess interface {
+	InProcessConn() (net.Conn, error)
+}
+
 // connect connects to the broker that the configuration names, or to the one in
 // this process. The caller closes n.conn.
-func (n *node) connect(ctx context.Context, inProcess nats.InProcessConnProvider) error {
-	conn, err := n.session.connect(ctx, n.name, inProcess, n.registry)
+func (n *node) connect(ctx context.Context, server inProcess) error {
+	conn, err := n.session.connect(ctx, n.name, server, n.registry)
 	if err != nil {
 		return err
 	}
@@ -59,11 +64,11 @@ func (n *node) connect(ctx context.Context, inProcess nats.InProcessConnProvider
 
 // connect connects to the broker that the configuration names, to the one in this
 // process, or else to the one that millrace up runs on this machine.
-func (s *session) connect(ctx context.Context, name string, inProcess nats.InProcessConnProvider, registry prometheus.Registerer) (*pipeline.Conn, error) {
+func (s *session) connect(ctx context.Context, name string, server inProcess, registry prometheus.Registerer) (*pipeline.Conn, error) {
 	c := s.config
 	return pipeline.Connect(ctx, pipeline.Config{
 		URL:        cmp.Or(c.NATS.URL.Reveal(), "nats://"+c.NATS.Listen),
-		InProcess:  inProcess,
+		InProcess:  server,
 		Name:       name,
 		Creds:      string(c.NATS.Credentials),
 		CA:         string(c.NATS.CA),

@@ -48,7 +48,7 @@ func TestFlow(t *testing.T) {
 		}
 		for _, s := range steps {
 			s.do()
-			time.Sleep(s.wait) //nolint:forbidigo // the bubble's clock
+			time.Sleep(s.wait) // the bubble's clock
 			if got := f.State().Reason; got != s.want {
 				t.Errorf("%s: %q, want %q", s.name, got, s.want)
 			}
