@@ -34,6 +34,9 @@ func (b *batch) start(line int) int {
 func (b *batch) fill(w *laneWriter) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if cap(b.data) > 4*len(b.data)+64<<10 { // a burst is over: a quiet lane keeps little
+		b.data, b.ends, b.parts, w.packed = nil, nil, nil, nil
+	}
 	b.data, b.ends, b.parts = b.data[:0], b.ends[:0], b.parts[:0]
 	for len(w.queue) > 0 {
 		c := w.queue[0]

@@ -19,7 +19,12 @@ import (
 // admin is the plain client, for what Millrace itself never does.
 func admin(t *testing.T, s *pipelinetest.Server) jetstream.JetStream {
 	t.Helper()
-	nc, err := nats.Connect(s.URL())
+	return dial(t, s.URL())
+}
+
+func dial(t *testing.T, url string) jetstream.JetStream {
+	t.Helper()
+	nc, err := nats.Connect(url)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,28 +57,55 @@ func newLog(t *testing.T, c *pipeline.Conn) *pipeline.Log {
 	return l
 }
 
+func TestMain(m *testing.M) { pipelinetest.Main(m) }
+
 func TestLogConformance(t *testing.T) {
-	fencetest.Conformance(t, func(t *testing.T) fencetest.Env {
-		s, js := partials(t)
-		proxies := map[fence.Log]*pipelinetest.Proxy{}
-		return fencetest.Env{
-			Log: func() fence.Log {
-				p := pipelinetest.StartProxy(t, s.Address())
-				l := newLog(t, s.ConnectURL(t, p.URL()))
-				proxies[l] = p
-				return l
-			},
-			Arm: func(l fence.Log, f fencetest.Fault) { proxies[l].Arm(f) },
-			Recreate: func(stream string) {
-				if err := js.DeleteStream(t.Context(), stream); err != nil {
-					t.Fatal(err)
-				}
-				if _, err := js.CreateStream(t.Context(), partialsConfig); err != nil {
-					t.Fatal(err)
-				}
-			},
+	for name, start := range map[string]func(t *testing.T) string{
+		"embedded": func(t *testing.T) string { return pipelinetest.Start(t).URL() },
+		"process":  func(t *testing.T) string { return pipelinetest.StartProcess(t).URL() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			fencetest.Conformance(t, func(t *testing.T) fencetest.Env { return env(t, start(t)) })
+		})
+	}
+}
+
+// env is a log on the broker at a URL, each through a proxy of its own.
+func env(t *testing.T, url string) fencetest.Env {
+	js := dial(t, url)
+	create := func() {
+		t.Helper()
+		if _, err := js.CreateStream(t.Context(), partialsConfig); err != nil {
+			t.Fatal(err)
 		}
-	})
+	}
+	create()
+	proxies := map[fence.Log]*pipelinetest.Proxy{}
+	return fencetest.Env{
+		Log: func() fence.Log {
+			p := pipelinetest.StartProxy(t, strings.TrimPrefix(url, "nats://"))
+			l := newLog(t, connectURL(t, p.URL()))
+			proxies[l] = p
+			return l
+		},
+		Arm: func(l fence.Log, f fencetest.Fault) { proxies[l].Arm(f) },
+		Recreate: func(stream string) {
+			if err := js.DeleteStream(t.Context(), stream); err != nil {
+				t.Fatal(err)
+			}
+			create()
+		},
+	}
+}
+
+func connectURL(t *testing.T, url string) *pipeline.Conn {
+	t.Helper()
+	c, err := pipeline.Connect(t.Context(), pipeline.Config{URL: url, Timeout: 2 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c
 }
 
 // fill appends n messages of a size to partials.0.
@@ -194,6 +226,9 @@ func TestReadAheadIsBounded(t *testing.T) {
 		if got := pipeline.Buffered(l, "PARTIALS"); got > 4<<20 {
 			t.Fatalf("%d bytes are read ahead, want at most 4 MiB", got)
 		}
+	}
+	if n := metric(t, s, "millrace_read_restarts_total"); n != 0 {
+		t.Errorf("the reader started anew %v times", n)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -356,40 +357,54 @@ func TestTooManyLanes(t *testing.T) {
 	}
 }
 
-// Restarting the broker loses nothing and repeats nothing.
+// Killing or restarting the broker loses nothing and repeats nothing.
 func TestPublishOverRestart(t *testing.T) {
-	s, _ := deployed(t)
-	conn := s.ConnectURL(t, s.URL())
-	p := newPublisher(t, conn, pipeline.PublisherConfig{Service: "shop", Partitions: 1})
-	stop, published := make(chan struct{}), 0
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		for {
-			select {
-			case <-stop:
-				return
-			default:
+	for name, start := range map[string]func(t *testing.T) (url string, restart func()){
+		"restart": func(t *testing.T) (string, func()) {
+			s := pipelinetest.Start(t)
+			return s.URL(), func() { s.Restart(t) }
+		},
+		"kill -9": func(t *testing.T) (string, func()) {
+			p := pipelinetest.StartProcess(t)
+			return p.URL(), func() { p.Kill(t) }
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			url, restart := start(t)
+			c := connectURL(t, url)
+			apply(t, c, small, false)
+			p := newPublisher(t, c, pipeline.PublisherConfig{Service: "shop", Partitions: 1})
+			var published atomic.Int64
+			stop := make(chan struct{})
+			var wg sync.WaitGroup
+			wg.Go(func() {
+				for {
+					select {
+					case <-stop:
+						return
+					default:
+					}
+					if err := p.Publish(t.Context(), logEvent(fmt.Sprint(published.Load()))); err != nil {
+						t.Errorf("event %d: %v", published.Load(), err)
+						return
+					}
+					published.Add(1)
+				}
+			})
+			for range 3 {
+				restart()
+				before := published.Load()
+				pipelinetest.Within(t, "it goes on", func() bool { return published.Load() > before+10 })
 			}
-			if err := p.Publish(t.Context(), logEvent(fmt.Sprint(published))); err != nil {
-				t.Errorf("event %d: %v", published, err)
-				return
+			close(stop)
+			wg.Wait()
+			var want []string
+			for i := range published.Load() {
+				want = append(want, fmt.Sprint(i))
 			}
-			published++
-		}
-	})
-	for range 3 {
-		s.Restart(t)
-		before := metric(t, s, "millrace_publisher_frames_total")
-		pipelinetest.Within(t, "it goes on", func() bool { return metric(t, s, "millrace_publisher_frames_total") > before+10 })
-	}
-	close(stop)
-	wg.Wait()
-	var want []string
-	for i := range published {
-		want = append(want, fmt.Sprint(i))
-	}
-	fresh := s.ConnectURL(t, s.URL())
-	if diff := cmp.Diff(want, messages(frames(t, newLog(t, fresh), 0))["shop"]); diff != "" {
-		t.Errorf("stored (-published +there):\n%s", diff)
+			if diff := cmp.Diff(want, messages(frames(t, newLog(t, c), 0))["shop"]); diff != "" {
+				t.Errorf("stored (-published +there):\n%s", diff)
+			}
+		})
 	}
 }

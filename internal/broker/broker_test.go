@@ -1,62 +1,21 @@
 package broker_test
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"os"
-	"os/exec"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/dermai/millrace/internal/broker"
+	"github.com/dermai/millrace/pipeline/pipelinetest"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 )
 
-// TestMain turns the test binary into a broker of its own when asked to, so
-// that a test can kill a real process.
-func TestMain(m *testing.M) {
-	if dir := os.Getenv("MILLRACE_BROKER_DIR"); dir != "" {
-		s, err := broker.Start(broker.Config{Dir: dir, Listen: "127.0.0.1:0"})
-		if err != nil {
-			os.Stdout.WriteString("error: " + err.Error() + "\n")
-			os.Exit(1)
-		}
-		os.Stdout.WriteString(s.URL() + "\n")
-		select {}
-	}
-	os.Exit(m.Run())
-}
-
-// child starts a broker process and returns the line that it says first.
-func child(t *testing.T, dir string) (*exec.Cmd, string) {
-	t.Helper()
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(exe)
-	cmd.Env = append(os.Environ(), "MILLRACE_BROKER_DIR="+dir)
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-	})
-	line, err := bufio.NewReader(out).ReadString('\n')
-	if err != nil {
-		t.Fatalf("the broker process said nothing: %v", err)
-	}
-	return cmd, strings.TrimSpace(line)
-}
+func TestMain(m *testing.M) { pipelinetest.Main(m) }
 
 func dial(t *testing.T, url string, opts ...nats.Option) jetstream.JetStream {
 	t.Helper()
@@ -75,9 +34,8 @@ func dial(t *testing.T, url string, opts ...nats.Option) jetstream.JetStream {
 func TestAcknowledgedSurvivesKill(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	dir := t.TempDir()
-	cmd, url := child(t, dir)
-	js := dial(t, url)
+	p := pipelinetest.StartProcess(t)
+	js := dial(t, p.URL())
 	if _, err := js.CreateStream(ctx, jetstream.StreamConfig{Name: "S", Subjects: []string{"s"}}); err != nil {
 		t.Fatal(err)
 	}
@@ -87,18 +45,8 @@ func TestAcknowledgedSurvivesKill(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := cmd.Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	cmd.Wait()
-
-	s, err := broker.Start(broker.Config{Dir: dir})
-	if err != nil {
-		t.Fatalf("start on the directory of a killed process: %v", err)
-	}
-	defer s.Shutdown()
-	js = dial(t, "", nats.InProcessServer(s))
-	st, err := js.Stream(ctx, "S")
+	p.Kill(t)
+	st, err := dial(t, p.URL()).Stream(ctx, "S")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,25 +57,23 @@ func TestAcknowledgedSurvivesKill(t *testing.T) {
 
 func TestOneServerPerDirectory(t *testing.T) {
 	dir := t.TempDir()
-	s, err := broker.Start(broker.Config{Dir: dir})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Shutdown()
-
-	_, line := child(t, dir)
-	for _, want := range []string{"error:", dir, "in use by another process", "NATS_URL"} {
-		if !strings.Contains(line, want) {
-			t.Errorf("second process says %q, want %q in it", line, want)
+	for range 2 { // the second after the first was shut down
+		s, err := broker.Start(broker.Config{Dir: dir})
+		if err != nil {
+			t.Fatal(err)
 		}
+		_, err = broker.Start(broker.Config{Dir: dir})
+		for _, want := range []string{dir, "in use by another process", "NATS_URL"} {
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("a second server on the directory: %v, want %q in it", err, want)
+			}
+		}
+		s.Shutdown()
 	}
-
-	s.Shutdown()
-	s, err = broker.Start(broker.Config{Dir: dir})
-	if err != nil {
-		t.Fatalf("start after shutdown: %v", err)
+	p := pipelinetest.StartProcess(t)
+	if err := p.Second(t); err == nil || !strings.Contains(err.Error(), "in use by another process") {
+		t.Errorf("a second process on the directory: %v", err)
 	}
-	s.Shutdown()
 }
 
 func TestLimits(t *testing.T) {
