@@ -83,7 +83,7 @@ var crash = errors.New("crash")
 // of which were stored without an answer, while the file grows, rotates and
 // holds events of several services and kinds.
 func TestFollowLosesAndRepeatsNothing(t *testing.T) {
-	for seed := range uint64(100) {
+	for seed := range uint64(60) {
 		random := rand.New(rand.NewPCG(seed, 7))
 		path := filepath.Join(t.TempDir(), "app.log")
 		synctest.Test(t, func(t *testing.T) {
@@ -118,7 +118,9 @@ func TestFollowLosesAndRepeatsNothing(t *testing.T) {
 				}
 				ctx, cancel := context.WithCancel(context.Background())
 				done := make(chan error, 1)
-				go func() { done <- f.file().Run(ctx) }()
+				file := f.file()
+				file.Poll = time.Second // as coarse as the grace: the broker, not the clock, is what varies
+				go func() { done <- file.Run(ctx) }()
 				f.settle()
 				for range 3 {
 					f.settle()

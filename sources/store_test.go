@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 
 // store is a publisher that keeps frames in memory, and a broker that can fail.
 type store struct {
+	mu     sync.Mutex
 	frames []frame
 	// answer decides what becomes of a frame: kept or not, and what the publisher
 	// is told.
@@ -29,6 +31,8 @@ type frame struct {
 }
 
 func (s *store) PublishEncoded(ctx context.Context, kind schemas.Kind, service string, lines [][]byte, source string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	f := frame{kind: kind, service: service, source: source}
 	for _, l := range lines {
 		f.lines = append(f.lines, string(l))
@@ -45,6 +49,8 @@ func (s *store) PublishEncoded(ctx context.Context, kind schemas.Kind, service s
 }
 
 func (s *store) stored(ctx context.Context, prefix string, each func(string)) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for _, f := range s.frames {
 		if strings.HasPrefix(f.source, prefix) {
 			each(f.source)
@@ -55,6 +61,8 @@ func (s *store) stored(ctx context.Context, prefix string, each func(string)) er
 
 // messages lists what is stored, in the order of the frames.
 func (s *store) messages() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	var out []string
 	for _, f := range s.frames {
 		for _, l := range f.lines {
