@@ -22,7 +22,7 @@ func TestMerge(t *testing.T) {
 		rules.Count, rules.Rate, rules.Ratio, rules.Sum, rules.Avg, rules.Min, rules.Max, rules.LastOf, rules.Quantile,
 	}
 	rng := rand.New(rand.NewPCG(3, 5))
-	for n := range 2000 {
+	for n := range 900 {
 		rule := &rules.Rule{Name: "r", Aggregate: aggregates[n%len(aggregates)], Quantile: 0.9}
 		var straight schemas.Fold
 		var singles []schemas.Fold

@@ -183,7 +183,7 @@ func TestReducerClasses(t *testing.T) {
 // TestReducerCounts checks in random worlds that partials form a chain and
 // count every sample once, however they were cut (promise 2).
 func TestReducerCounts(t *testing.T) {
-	for seed := range uint64(60) {
+	for seed := range uint64(30) {
 		w := newWorld(1000 + seed)
 		for _, p := range w.parts {
 			want, got := map[string]int64{}, map[string]int64{}

@@ -200,7 +200,7 @@ func TestRunYears(t *testing.T) {
 		return schemas.Event{Kind: schemas.KindAudit, Time: start + int64(s*1e9), User: "u", Action: "read", Resource: "r"}
 	}
 	events := []schemas.Event{
-		valued(1, "a", 1), audit(2),
+		audit(1), valued(1, "a", 1),
 		valued(40*month, "a", 1), {Kind: schemas.KindLog, Service: "a"}, // no time: with the one before
 		valued(7, "a", 1), // three years late
 		audit(40*month + 1), valued(41*month, "a", 1),
@@ -222,7 +222,7 @@ func TestRunYears(t *testing.T) {
 	// Panes of a minute, two minutes and 1500 s leave as a whole.
 	want := []string{
 		"1 L{} firing 1",
-		"2 A{} firing 1",
+		"1 A{} firing 1",
 		"3640 L{} inactive 0",
 		"7240 A{} inactive 0",
 		"91000 E{service=a} firing 0",
@@ -251,6 +251,26 @@ func TestRunYears(t *testing.T) {
 	}
 	if diff := cmp.Diff(map[string]int64{"T": 1}, sum.Mismatched); diff != "" {
 		t.Errorf("mismatched (-want +got):\n%s", diff)
+	}
+}
+
+// TestRunEndsLate shows that a file which ends with late events, and one without
+// a time, ends at the latest moment in it.
+func TestRunEndsLate(t *testing.T) {
+	events := append(series(1, 20, 12), schemas.Event{Kind: schemas.KindLog, Service: "a"})
+	var n []int64
+	sum, err := engine.Run(*rulesOf(`{alert: C, on: log, count: true, window: 10s, fire: ">= 3"}`), schemas.DefaultDeployment, each(events), func(tr schemas.Transition) error {
+		n = append(n, tr.Tick-start/second, tr.N)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if sum.Last != start+20*second || sum.End != start+31*second {
+		t.Errorf("last %d, end %d: want 20 s and, a window and a pane later, 31 s", sum.Last-start, sum.End-start)
+	}
+	if diff := cmp.Diff([]int64{20, 3, 22, 2}, n); diff != "" {
+		t.Errorf("ticks and samples (-want +got):\n%s", diff)
 	}
 }
 
