@@ -88,7 +88,9 @@ func (b *body) readLines(r io.Reader) error {
 func (b *body) readValues(r io.Reader) error {
 	// The decoder only finds where events end; what is in them is checked, and
 	// better explained, where they are decoded.
-	d := jsontext.NewDecoder(r, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	in := &valueReader{r: r}
+	d := jsontext.NewDecoder(in, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	in.d = d
 	array := d.PeekKind() == '['
 	if array {
 		if _, err := d.ReadToken(); err != nil {
@@ -109,6 +111,9 @@ func (b *body) readValues(r io.Reader) error {
 		if err == io.EOF && !array {
 			return nil
 		}
+		if in.long {
+			return done(b.fault(0, errLong))
+		}
 		if err == nil {
 			err = b.event(0, v)
 		} else if syntax := (*jsontext.SyntacticError)(nil); errors.As(err, &syntax) {
@@ -121,6 +126,25 @@ func (b *body) readValues(r io.Reader) error {
 			return done(err)
 		}
 	}
+}
+
+// valueReader stops a decoder that holds more than the longest event, since it
+// would hold a body of one value whole.
+type valueReader struct {
+	r    io.Reader
+	d    *jsontext.Decoder
+	n    int64
+	long bool
+}
+
+func (v *valueReader) Read(p []byte) (int, error) {
+	if v.n-v.d.InputOffset() > 2*schemas.LineBytes {
+		v.long = true
+		return 0, errLong
+	}
+	n, err := v.r.Read(p)
+	v.n += int64(n)
+	return n, err
 }
 
 func done(err error) error {
