@@ -38,12 +38,9 @@ type PublisherConfig struct {
 // Validate joins all faults of the configuration.
 func (c PublisherConfig) Validate() error {
 	var faults []error
-	for _, n := range []struct{ name, value string }{{"service", c.Service}} {
-		if n.value == "" {
-			continue
-		}
-		if _, err := schemas.Token(n.value); err != nil {
-			faults = append(faults, fmt.Errorf("%s: %w", n.name, err))
+	if c.Service != "" {
+		if _, err := schemas.Token(c.Service); err != nil {
+			faults = append(faults, fmt.Errorf("service: %w", err))
 		}
 	}
 	if c.Partitions < 0 || c.Partitions > schemas.MaxPartitions {

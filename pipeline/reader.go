@@ -86,7 +86,7 @@ type reader struct {
 // Timing of readers.
 const (
 	pullHeartbeat = 2 * time.Second  // of the broker while a pull waits
-	pullExpiry    = 30 * time.Second // of a pull that nothing came for
+	pullExpiry    = 10 * time.Second // of a pull, after which an idle reader checks that nothing is there
 	consumerIdle  = 30 * time.Second // after which the broker forgets a consumer
 	pullMessages  = 512              // in one pull
 	retryFirst    = 50 * time.Millisecond
@@ -203,18 +203,13 @@ func (r *reader) follow(ctx context.Context) error {
 
 	// A consumer that starts beyond the end would silently wait until the
 	// sequences are given again, and skip the messages before.
-	info, err := r.extent(ctx)
-	if err != nil {
+	if _, err := r.extent(ctx); err != nil {
 		return err
-	}
-	next := r.position()
-	if info.First > info.Last || next > info.Last {
-		r.seen() // nothing is there; otherwise Read waits for it
 	}
 	callCtx, done := r.conn.within(ctx)
 	consumer, err := r.stream.CreateConsumer(callCtx, jetstream.ConsumerConfig{
 		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
-		OptStartSeq:       next,
+		OptStartSeq:       r.position(),
 		AckPolicy:         jetstream.AckNonePolicy,
 		MemoryStorage:     true,
 		Replicas:          1,
@@ -225,6 +220,9 @@ func (r *reader) follow(ctx context.Context) error {
 		return fmt.Errorf("create a consumer: %w", err)
 	}
 	name := consumer.CachedInfo().Name
+	if consumer.CachedInfo().NumPending == 0 {
+		r.seen() // nothing is there; otherwise Read waits for it
+	}
 	defer func() {
 		ctx, done := context.WithTimeout(context.Background(), time.Second)
 		defer done()
@@ -253,8 +251,10 @@ func (r *reader) pull(ctx context.Context, consumer jetstream.Consumer, delivere
 		return err
 	}
 	before := r.position()
+	pullCtx, done := context.WithTimeout(ctx, pullExpiry)
+	defer done()
 	batch, err := consumer.Fetch(pullMessages, jetstream.FetchMaxBytes(room),
-		jetstream.FetchContext(ctx), jetstream.FetchHeartbeat(pullHeartbeat))
+		jetstream.FetchContext(pullCtx), jetstream.FetchHeartbeat(pullHeartbeat))
 	if err != nil {
 		return fmt.Errorf("pull: %w", err)
 	}
@@ -263,7 +263,7 @@ func (r *reader) pull(ctx context.Context, consumer jetstream.Consumer, delivere
 			return err
 		}
 	}
-	if err := batch.Error(); err != nil {
+	if err := batch.Error(); err != nil && (ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded)) {
 		return fmt.Errorf("pull: %w", err)
 	}
 	if r.position() != before {
@@ -271,10 +271,9 @@ func (r *reader) pull(ctx context.Context, consumer jetstream.Consumer, delivere
 	}
 	// Nothing came for a whole pull: see that there is nothing.
 	info, err := r.extent(ctx)
-	if err == nil && info.Last >= r.position() && info.First <= info.Last {
+	if err == nil && info.Last >= before && info.First <= info.Last {
 		return fmt.Errorf("the consumer is stuck: it gave nothing while the stream goes to %d", info.Last)
 	}
-	r.seen()
 	return err
 }
 
