@@ -2,6 +2,7 @@ package archive
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 
 	"github.com/klauspost/compress/zstd"
@@ -35,21 +36,24 @@ const (
 
 // codec compresses and decompresses payloads. It is not safe for concurrent use.
 type codec struct {
-	enc *zstd.Encoder
-	dec *zstd.Decoder
-	buf []byte // decoded payload
-	out []byte // encoded payload
+	enc   *zstd.Encoder
+	check *zstd.Decoder // for frames that clients sent
+	dec   *zstd.Decoder // for our own
+	buf   []byte        // decoded payload
+	out   []byte        // encoded payload
 }
 
 func newCodec() *codec {
 	// The errors are about options only, and these are fixed.
 	enc, err1 := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(1<<20))
-	dec, err2 := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1),
+	check, err2 := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1),
+		zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderMaxMemory(maxDecoded))
+	dec, err3 := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1),
 		zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderMaxMemory(maxPayload))
-	if err1 != nil || err2 != nil {
-		panic(fmt.Sprint("zstd options: ", err1, err2))
+	if err := errors.Join(err1, err2, err3); err != nil {
+		panic("zstd options: " + err.Error())
 	}
-	return &codec{enc: enc, dec: dec}
+	return &codec{enc: enc, check: check, dec: dec}
 }
 
 // stored returns the zstd frame under which a payload is kept, valid until the
@@ -76,11 +80,12 @@ func (c *codec) frame(payload []byte) (content []byte, ok bool) {
 	if frameLen(payload, &h) != len(payload) {
 		return nil, false
 	}
-	content, err := c.dec.DecodeAll(payload, c.buf[:0])
-	if cap(content) <= maxDecoded {
-		c.buf = content
+	content, err := c.check.DecodeAll(payload, c.buf[:0])
+	if err != nil {
+		return nil, false
 	}
-	return content, err == nil && len(content) <= maxDecoded
+	c.buf = content
+	return content, true
 }
 
 // unpack decodes a payload that was compressed by stored. It is valid until the
@@ -93,7 +98,7 @@ func (c *codec) unpack(frame []byte, size int) ([]byte, error) {
 	if len(b) != size {
 		return nil, fmt.Errorf("%d bytes, not %d", len(b), size)
 	}
-	if cap(b) <= maxDecoded {
+	if cap(b) <= 2*maxDecoded { // one huge payload is no reason to keep its memory
 		c.buf = b
 	}
 	return b, nil

@@ -339,6 +339,19 @@ func TestDamage(t *testing.T) {
 	}
 }
 
+// bomb is a frame without a size that repeats one byte n times 128 KiB.
+func bomb(n int) []byte {
+	b := []byte{0x28, 0xb5, 0x2f, 0xfd, 0x00, 7 << 3} // a window of 128 KiB
+	for i := range n {
+		h := uint32(128<<10)<<3 | 1<<1
+		if i == n-1 {
+			h |= 1
+		}
+		b = append(b, byte(h), byte(h>>8), byte(h>>16), 'x')
+	}
+	return b
+}
+
 // TestKeptAsTheyAre: one frame that anybody can decode is not compressed again,
 // everything else is.
 func TestKeptAsTheyAre(t *testing.T) {
@@ -363,6 +376,8 @@ func TestKeptAsTheyAre(t *testing.T) {
 		{"8 MiB", encode(make([]byte, 8<<20), zstd.WithWindowSize(1<<20)), true},
 		{"more than 8 MiB", encode(make([]byte, 8<<20+1), zstd.WithWindowSize(1<<20)), false},
 		{"a wide window", wide, false},
+		{"a bomb that does not tell its size", bomb(100), false},
+		{"a harmless one", bomb(10), true},
 		{"two frames", append(bytes.Clone(frame), frame...), false},
 		{"something behind it", append(bytes.Clone(frame), '\n'), false},
 		{"cut", frame[:len(frame)-1], false},
