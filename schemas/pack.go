@@ -60,20 +60,14 @@ func Pack(dst, data []byte) []byte {
 // Unpack undoes Pack. Plain data comes back as it is, the same memory; packed
 // data is decoded into dst's memory from its beginning, or into new memory if
 // that is too small. It refuses windows above 8 MiB and a result above limit
-// bytes; before it knows, it may have made 8 MiB.
+// bytes; before it knows, it may have made 8 MiB. Keep dst in a variable of its
+// own: what comes back may be data's memory.
 func Unpack(dst, data []byte, limit int) ([]byte, error) {
 	if !bytes.HasPrefix(data, zstdMagic) {
 		if len(data) > limit {
 			return nil, tooLarge(limit)
 		}
 		return data, nil
-	}
-	var h zstd.Header
-	if err := h.Decode(data); err != nil {
-		return nil, fmt.Errorf("unpack: %w", err)
-	}
-	if h.HasFCS && h.FrameContentSize > uint64(limit) {
-		return nil, tooLarge(limit)
 	}
 	dec := decoders.Get().(*zstd.Decoder)
 	defer decoders.Put(dec)
