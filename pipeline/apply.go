@@ -96,7 +96,7 @@ func (a *applier) fenced() []string {
 		out = append(out, p.Partials())
 	}
 	for _, c := range schemas.Classes {
-		out = append(out, c.Alerts())
+		out = append(out, c.Alerts(), c.Checkpoints())
 	}
 	for _, r := range a.layout.Receivers {
 		out = append(out, "notify."+r, "deliveries."+r)
@@ -216,8 +216,10 @@ func (a *applier) checkLosses(context.Context) error {
 		}
 	}
 	for _, c := range schemas.Classes {
-		if !a.written(c.Alerts()) {
-			return fence.Missing(fence.ErrNoHead, c.Alerts())
+		for _, subject := range []string{c.Alerts(), c.Checkpoints()} {
+			if !a.written(subject) {
+				return fence.Missing(fence.ErrNoHead, subject)
+			}
 		}
 	}
 	for _, r := range a.layout.Receivers {

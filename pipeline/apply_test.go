@@ -32,11 +32,11 @@ func apply(t *testing.T, c *pipeline.Conn, l pipeline.Layout, dryRun bool) []str
 }
 
 var everything = []string{
-	"create EVENTS_0", "create EVENTS_1", "create AUDIT", "create PARTIALS", "create ALERTS", "create CONTROL",
+	"create EVENTS_0", "create EVENTS_1", "create AUDIT", "create PARTIALS", "create ALERTS", "create CHECKPOINTS", "create CONTROL",
 	"create NOTIFY", "create DELIVERIES", "create QUARANTINE",
 	"create members", "create silences", "create acks",
-	"genesis partials.0", "genesis partials.1", "genesis partials.audit", "genesis alerts.telemetry",
-	"genesis alerts.audit", "genesis notify.slack", "genesis deliveries.slack", "genesis control",
+	"genesis partials.0", "genesis partials.1", "genesis partials.audit", "genesis alerts.telemetry", "genesis checkpoints.telemetry",
+	"genesis alerts.audit", "genesis checkpoints.audit", "genesis notify.slack", "genesis deliveries.slack", "genesis control",
 	"open control",
 }
 
@@ -300,7 +300,8 @@ func TestApplyAfterCrash(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []string{
-		"genesis partials.1", "genesis partials.audit", "genesis alerts.telemetry", "genesis alerts.audit",
+		"genesis partials.1", "genesis partials.audit", "genesis alerts.telemetry", "genesis checkpoints.telemetry",
+		"genesis alerts.audit", "genesis checkpoints.audit",
 		"genesis notify.slack", "genesis deliveries.slack", "genesis control", "open control",
 	}
 	if diff := cmp.Diff(want, apply(t, c, small, false)); diff != "" {

@@ -35,7 +35,7 @@ type Layout struct {
 	EventsBytes     int64 // each partition. 0: 1 GiB
 	AuditBytes      int64 // 0: 1 GiB
 	PartialsBytes   int64 // 0: 512 MiB
-	AlertsBytes     int64 // 0: 512 MiB
+	AlertsBytes     int64 // ALERTS and CHECKPOINTS each. 0: 512 MiB
 	ControlBytes    int64 // 0: 64 MiB
 	NotifyBytes     int64 // NOTIFY and DELIVERIES each. 0: 256 MiB
 	QuarantineBytes int64 // 0: 256 MiB
@@ -134,7 +134,8 @@ func (l Layout) streams() []jetstream.StreamConfig {
 	quarantine.MaxAge, quarantine.Duplicates = quarantineAge, quarantineDedup
 	return append(out,
 		stream(schemas.StreamPartials, "partial aggregates of the partitions", l.PartialsBytes, "partials.*"),
-		stream(schemas.StreamAlerts, "changes of alerts, and checkpoints", l.AlertsBytes, "alerts.*"),
+		stream(schemas.StreamAlerts, "changes of alerts", l.AlertsBytes, "alerts.*"),
+		stream(schemas.StreamCheckpoint, "states of the evaluators", l.AlertsBytes, "checkpoints.*"),
 		stream(schemas.StreamControl, "rule sets and partitions in force", l.ControlBytes, schemas.SubjectControl),
 		stream(schemas.StreamNotify, "notifications to send", l.NotifyBytes, "notify.*"),
 		stream(schemas.StreamDeliveries, "attempts to send them", l.NotifyBytes, "deliveries.*"),

@@ -22,6 +22,9 @@ var Classes = []Class{Telemetry, AuditTrail}
 // Alerts is the subject on which the class's evaluator writes its decisions.
 func (c Class) Alerts() string { return "alerts." + string(c) }
 
+// Checkpoints is the subject on which the class's evaluator writes its state.
+func (c Class) Checkpoints() string { return "checkpoints." + string(c) }
+
 // Partition is one input stream of the pipeline: 0, 1, 2, ... for telemetry,
 // Audit for the audit trail. Partitions of a class are ordered by number.
 type Partition int
@@ -96,6 +99,7 @@ const (
 	StreamAudit      = "AUDIT"
 	StreamPartials   = "PARTIALS"
 	StreamAlerts     = "ALERTS"
+	StreamCheckpoint = "CHECKPOINTS"
 	StreamControl    = "CONTROL"
 	StreamNotify     = "NOTIFY"
 	StreamDeliveries = "DELIVERIES"
@@ -127,6 +131,8 @@ func StreamOf(subject string) string {
 		return StreamPartials
 	case "alerts":
 		return StreamAlerts
+	case "checkpoints":
+		return StreamCheckpoint
 	case SubjectControl:
 		return StreamControl
 	case "notify":

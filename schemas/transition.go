@@ -69,8 +69,8 @@ type Decision struct {
 }
 
 // CheckpointPart is one piece of an evaluator's or planner's whole state at a
-// tick, written to the subject that it owns. Parts are consecutive messages of
-// the subject; a checkpoint counts only when its last part is stored.
+// tick. Parts are consecutive messages of a subject; a checkpoint counts only when
+// its last part is stored.
 type CheckpointPart struct {
 	Tick int64  `json:"tick"`
 	Part int    `json:"part"` // 1..Of

@@ -18,7 +18,8 @@ const (
 
 // HeaderCheckpoint, on every message of alerts.<class> and notify.<receiver>,
 // names the last whole checkpoint before it and the one before that by the
-// sequences of their first parts: "<last>,<previous>", 0 for none.
+// sequences of their first parts: "<last>,<previous>", 0 for none. Those of an
+// evaluator are in CHECKPOINTS, those of a planner in NOTIFY.
 const HeaderCheckpoint = "Millrace-Checkpoint"
 
 // HeaderCovers, on every message of notify.<receiver> but the genesis, says how

@@ -21,6 +21,7 @@ type Control struct {
 	next     uint64 // sequence to read
 	last     uint64 // sequence of the last entry read
 	ticked   time.Time
+	seen     func(fence.Entry, *schemas.ControlEntry) // nil: nobody asks
 }
 
 // NewControl starts at the beginning of the control log: its genesis, or the
@@ -56,6 +57,9 @@ func (c *Control) Read(ctx context.Context) (bool, error) {
 				return read, fence.Incident(schemas.StreamControl, "entry %d: %v", e.Seq, err)
 			}
 			c.next, c.last = e.Seq+1, e.Seq
+			if c.seen != nil {
+				c.seen(e, &entry)
+			}
 		}
 	}
 }

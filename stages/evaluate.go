@@ -15,12 +15,11 @@ import (
 )
 
 const (
-	readPartials = 64      // partials asked for at once
-	stepTicks    = 200     // ticks decided in one step
-	queueLimit   = 16      // messages decided ahead of the log
-	quietTime    = 10e9    // ns of ticks after which a decision without changes is written
-	checkTime    = 60e9    // ns of ticks between checkpoints
-	partBytes    = 512_000 // of packed state in one checkpoint part
+	readPartials = 64   // partials asked for at once
+	stepTicks    = 200  // ticks decided in one step
+	queueLimit   = 16   // messages decided ahead of the log
+	quietTime    = 10e9 // ns of ticks after which a decision without changes is written
+	checkTime    = 60e9 // ns of ticks between checkpoints
 )
 
 // EvaluateConfig is what an evaluator needs.
@@ -45,7 +44,8 @@ type EvaluateConfig struct {
 }
 
 // Evaluate merges the partials of a class into windows, decides tick after tick
-// and appends every change of state to alerts.<class>.
+// and appends every change of state to alerts.<class>. Now and then it writes its
+// whole state to checkpoints.<class>; what it appends next names that.
 //
 // It decides a tick again that is logged already, after a restart or while it
 // follows, and compares: a difference is an incident. So a restart needs no
@@ -54,6 +54,7 @@ type Evaluate struct {
 	cfg     EvaluateConfig
 	control *Control
 	writer  *fence.Writer
+	saver   *saver
 	metrics *Metrics
 	asking  asking
 
@@ -78,12 +79,9 @@ type chain struct {
 
 // output is a message that waits to be appended.
 type output struct {
-	kind   string
-	data   []byte
-	tick   int64  // decided to its end when this is stored; 0: not yet
-	first  bool   // first part of a checkpoint
-	last   bool   // last part of a checkpoint
-	needed uint64 // last: sequence of PARTIALS that the checkpoint reads on from
+	kind string
+	data []byte
+	tick int64 // decided to its end when this is stored; 0: not yet
 }
 
 // NewEvaluate prepares an evaluator.
@@ -95,6 +93,7 @@ func NewEvaluate(cfg EvaluateConfig) *Evaluate {
 		cfg:     cfg,
 		control: NewControl(cfg.Log, cfg.Clock, cfg.Rules),
 		writer:  fence.NewWriter(cfg.Log, cfg.Class.Alerts(), cfg.Claims),
+		saver:   newSaver(cfg.Log, cfg.Class.Checkpoints(), cfg.Claims),
 		metrics: cfg.Metrics.orNone(),
 	}
 }
@@ -134,6 +133,9 @@ func (m *Evaluate) Step(ctx context.Context) (bool, error) {
 	}
 	if !m.claimed {
 		return m.claim(ctx)
+	}
+	if m.saver.saving() {
+		return true, m.save(ctx)
 	}
 	return false, m.ask(ctx)
 }
@@ -253,10 +255,11 @@ func (m *Evaluate) emit(parts []schemas.Decision) error {
 func (m *Evaluate) emitQuiet() error {
 	tick := m.decider.Tick()
 	length := int64(m.control.Schedule().Timing().Tick)
-	if tick > m.check.tick && (tick-m.check.tick)*length >= checkTime {
-		return m.enqueueCheckpoint()
+	if (tick-m.check.tick)*length >= checkTime && !m.saver.saving() {
+		return m.checkpoint()
 	}
-	if tick > m.written && ((tick-m.written)*length >= quietTime || m.written < m.lingers() && m.lingers() <= tick) {
+	due := (tick-m.written)*length >= quietTime || m.written < m.lingers() && m.lingers() <= tick || m.check.unnamed
+	if tick > m.written && due {
 		return m.enqueue(schemas.Decision{Class: m.cfg.Class, Tick: tick, Done: true})
 	}
 	return nil
@@ -322,10 +325,8 @@ func (m *Evaluate) stored(ctx context.Context, o output) {
 		return
 	}
 	m.written = max(m.written, o.tick)
-	switch {
-	case o.kind == schemas.TypeCheckpoint:
-		m.check.stored(o, m.writer.Seq(), m.decider.Tick())
-	case m.check.trim > 0 && m.cfg.Trimmer != nil:
+	m.check.unnamed = false
+	if m.check.trim > 0 && m.cfg.Trimmer != nil {
 		m.trim(ctx)
 	}
 }

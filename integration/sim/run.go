@@ -29,6 +29,7 @@ func Run(seed int64) (Stats, error) {
 	}
 	w.workers = []*worker{w.newWorker(0), w.newWorker(1), w.newWorker(2)}
 	w.evals = []*evaluator{w.newEvaluator(), w.newEvaluator()}
+	w.keeper = w.newKeeper()
 	quiet, until := -1, int64(0)
 	for ; w.broker.now < start+length; w.broker.now += unit {
 		b := w.broker
@@ -50,8 +51,8 @@ func Run(seed int64) (Stats, error) {
 		}
 	}
 	end := engine.Timing{Deployment: deployment}.Sec(start + length)
-	if !w.drain(func() bool { return w.decided() >= end+5 }) && len(w.errs) == 0 {
-		w.errs = append(w.errs, fmt.Errorf("stuck: decided up to tick %d, wanted %d", w.decided(), end+5))
+	if !w.drain(func() bool { return w.decided() >= end }) && len(w.errs) == 0 {
+		w.errs = append(w.errs, fmt.Errorf("stuck: decided up to tick %d, wanted %d", w.decided(), end))
 	}
 	if len(w.errs) == 0 {
 		w.errs = append(w.errs, w.check())
@@ -82,6 +83,7 @@ func (w *world) check() error {
 	if err != nil {
 		return err
 	}
+	w.broker.stream(schemas.StreamControl).low = 1 // what the archive keeps
 	schedule, err := reference.Schedule(w.ctx, w.broker, &w.rules)
 	if err != nil {
 		return err

@@ -43,7 +43,7 @@ func TestRuns(t *testing.T) {
 	}
 	wg.Wait()
 	t.Logf("%+v", total)
-	if total.Transitions == 0 || total.Unknown == 0 || total.Fenced == 0 || total.Stale == 0 || total.Backward == 0 {
+	if total.Transitions == 0 || total.Unknown == 0 || total.Fenced == 0 || total.Stale == 0 || total.Backward == 0 || total.Snapshots == 0 {
 		t.Errorf("the runs did not meet every fault: %+v", total)
 	}
 }

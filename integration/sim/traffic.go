@@ -72,10 +72,19 @@ func (l *lane) publish(w *world) {
 			lines = append(lines, `{"timestamp":"yesterday"}`)
 			continue
 		}
-		lines = append(lines, fmt.Sprintf(`{"timestamp":%q,"message":%q,"svc":"s%d","user":"u%d","bad":%t,"val":%.3f}`,
-			time.Unix(0, at).UTC().Format(time.RFC3339Nano), []string{"a", "b"}[w.rng.Intn(2)],
+		lines = append(lines, line(at, []string{"a", "b"}[w.rng.Intn(2)],
 			w.rng.Intn(3), w.rng.Intn(6), w.chance(3), w.rng.Float64()))
 	}
+	l.send(w, lines...)
+}
+
+func line(at int64, message string, service, user int, bad bool, value float64) string {
+	return fmt.Sprintf(`{"timestamp":%q,"message":%q,"svc":"s%d","user":"u%d","bad":%t,"val":%.3f}`,
+		time.Unix(0, at).UTC().Format(time.RFC3339Nano), message, service, user, bad, value)
+}
+
+// send puts lines into a frame and sends it.
+func (l *lane) send(w *world, lines ...string) {
 	l.n++
 	h := schemas.FrameHeader{Counter: l.n, Events: len(lines)}
 	l.flight = &fence.Message{Subject: l.subject, Header: h.Map(), Data: schemas.Pack(nil, []byte(strings.Join(lines, "\n")))}

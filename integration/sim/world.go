@@ -26,7 +26,7 @@ type Stats struct {
 	Events, Frames, Late, Future, Refused       int
 	Crashes, Zombies, EvaluatorCrashes, Outages int
 	Unknown, Stale, Fenced, Backward            int
-	Reloads, Ticks, Transitions                 int
+	Reloads, Snapshots, Ticks, Transitions      int
 }
 
 // Add adds the counts of another run.
@@ -50,6 +50,7 @@ type world struct {
 	outage  int64
 	workers []*worker
 	evals   []*evaluator
+	keeper  *stages.Snapshot // of the control log
 	lanes   []*lane
 	opened  bool // the last partition
 	sources []schemas.RuleSource
@@ -94,6 +95,23 @@ func (w *world) newEvaluator() *evaluator {
 	return e
 }
 
+// newKeeper keeps the control log so short that a run sees many snapshots.
+func (w *world) newKeeper() *stages.Snapshot {
+	return stages.NewSnapshot(stages.SnapshotConfig{
+		Log: w.broker, Trimmer: keeping{w}, Clock: w.clock(0), Rules: &w.rules, Every: 12, Keep: 25 * time.Second,
+	})
+}
+
+// keeping lets machines that start read the control log from a snapshot, and
+// keeps the whole for the references.
+type keeping struct{ w *world }
+
+func (k keeping) Trim(_ context.Context, name, _ string, seq uint64) error {
+	k.w.broker.stream(name).low = seq
+	k.w.stats.Snapshots++
+	return nil
+}
+
 // quarantine refuses now and then, and forgets what it is given.
 type quarantine struct{ w *world }
 
@@ -130,7 +148,7 @@ func (w *world) reduce(k *worker, p int) {
 // genesis makes the deployment: every fenced subject gets its first message
 // before the control entry that opens it.
 func (w *world) genesis(first schemas.RuleSource) {
-	subjects := []string{schemas.Telemetry.Alerts()}
+	subjects := []string{schemas.Telemetry.Alerts(), schemas.Telemetry.Checkpoints()}
 	for p := range partitions {
 		subjects = append(subjects, schemas.Partition(p).Partials())
 	}
@@ -224,6 +242,12 @@ func (w *world) work() {
 			}
 		}
 	}
+	if w.chance(40) {
+		w.keeper = w.newKeeper()
+	}
+	if w.chance(4) {
+		w.step(w.keeper)
+	}
 	for i, e := range w.evals {
 		if w.chance(60) {
 			w.stats.EvaluatorCrashes++
@@ -252,6 +276,12 @@ func (w *world) drain(until func() bool) bool {
 	w.broker.calm = true
 	w.broker.deliver()
 	k, e := w.newWorker(0), w.newEvaluator()
+	// One more event of the kind that SilentAll expects: whatever state the alert
+	// is in, it changes within three ticks.
+	for w.lanes[0].flight != nil {
+		w.lanes[0].step(w)
+	}
+	w.lanes[0].send(w, line(w.broker.now, "b", 0, 0, true, 1))
 	for range 400 {
 		w.broker.now += unit
 		for _, l := range w.lanes {

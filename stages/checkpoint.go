@@ -1,0 +1,264 @@
+package stages
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/dermai/millrace/fence"
+	"github.com/dermai/millrace/rules/engine"
+	"github.com/dermai/millrace/schemas"
+)
+
+// partBytes is how much of packed state goes into one part of a checkpoint.
+const partBytes = 512_000
+
+// checkpoints knows the last two whole checkpoints, by the sequences of their
+// first parts.
+type checkpoints struct {
+	last, previous uint64
+	tick           int64  // of the last one
+	needed         uint64 // sequence of PARTIALS that the last one reads on from
+	trim           uint64 // PARTIALS may be trimmed below; 0: nothing to trim
+	unnamed        bool   // no message names the last one yet
+}
+
+func (c *checkpoints) header() string {
+	return strconv.FormatUint(c.last, 10) + "," + strconv.FormatUint(c.previous, 10)
+}
+
+func parseCheckpoints(h string) (last, previous uint64, err error) {
+	if h == "" {
+		return 0, 0, nil
+	}
+	a, b, _ := strings.Cut(h, ",")
+	if last, err = strconv.ParseUint(a, 10, 64); err == nil {
+		previous, err = strconv.ParseUint(b, 10, 64)
+	}
+	if err != nil {
+		return 0, 0, fmt.Errorf("header %s: %q is not <last>,<previous>", schemas.HeaderCheckpoint, h)
+	}
+	return last, previous, nil
+}
+
+// memory is the content of a checkpoint.
+type memory struct {
+	Decider []byte                      `json:"decider"`
+	Chains  map[schemas.Partition]chain `json:"chains"`
+	Next    uint64                      `json:"next"`    // sequence of PARTIALS to read on from
+	Alerts  uint64                      `json:"alerts"`  // sequence of ALERTS up to which everything is in here
+	Changed int64                       `json:"changed"` // last tick with a change that somebody is told of
+}
+
+// saver writes checkpoints to a subject of its own, part by part. Nothing
+// depends on a checkpoint before a message of the evaluator's names it, so one
+// that was begun and never ended, or that a fenced evaluator wrote, is only dead
+// weight until it is trimmed.
+type saver struct {
+	writer *fence.Writer
+	loaded bool
+	parts  [][]byte // still to be written
+	first  uint64   // sequence of the first part, 0: not written yet
+	tick   int64
+	needed uint64
+}
+
+func newSaver(log fence.Log, subject string, claims func() string) *saver {
+	return &saver{writer: fence.NewWriter(log, subject, claims)}
+}
+
+func (s *saver) saving() bool { return len(s.parts) > 0 }
+
+// drop forgets the checkpoint that is being written.
+func (s *saver) drop() { s.loaded, s.parts, s.first = false, nil, 0 }
+
+// step writes one part. done: it was the last.
+func (s *saver) step(ctx context.Context) (done bool, err error) {
+	switch {
+	case s.writer.Unsettled():
+		err = s.writer.Settle(ctx)
+	case !s.loaded:
+		_, err = s.writer.Load(ctx)
+		s.loaded = err == nil
+		return false, err
+	default:
+		err = s.writer.Append(ctx, fence.Header{schemas.HeaderType: schemas.TypeCheckpoint}, s.parts[0])
+	}
+	if errors.Is(err, fence.ErrUnknown) || errors.Is(err, fence.ErrFull) {
+		return false, err
+	}
+	if err != nil {
+		s.drop()
+		return false, err
+	}
+	if s.first == 0 {
+		s.first = s.writer.Seq()
+	}
+	s.parts = s.parts[1:]
+	return len(s.parts) == 0, nil
+}
+
+// checkpoint begins to write the state as it is now: everything decided is
+// stored.
+func (m *Evaluate) checkpoint() error {
+	where := m.cfg.Class.Checkpoints()
+	decider, err := m.decider.Checkpoint()
+	if err != nil {
+		return fence.Incident(where, "%v", err)
+	}
+	state, err := schemas.Encode(memory{decider, m.chains, m.next, m.writer.Seq(), m.changed})
+	if err != nil {
+		return fence.Incident(where, "%v", err)
+	}
+	m.saver.drop()
+	m.saver.tick, m.saver.needed = m.decider.Tick(), m.next
+	of := max(1, (len(state)+partBytes-1)/partBytes)
+	for i := range of {
+		part := schemas.CheckpointPart{
+			Tick: m.saver.tick, Part: i + 1, Of: of,
+			Data: state[i*partBytes : min(len(state), (i+1)*partBytes)],
+		}
+		data, err := schemas.Encode(part)
+		if err != nil {
+			return fence.Incident(where, "%v", err)
+		}
+		m.saver.parts = append(m.saver.parts, data)
+	}
+	return nil
+}
+
+// save writes the next part of a checkpoint, and after the last lets the next
+// message name it.
+func (m *Evaluate) save(ctx context.Context) error {
+	done, err := m.saver.step(ctx)
+	if done {
+		c := &m.check
+		c.previous, c.last, c.tick, c.unnamed = c.last, m.saver.first, m.saver.tick, true
+		c.trim, c.needed = c.needed, m.saver.needed
+		m.saver.first = 0
+	}
+	return fence.Missing(err, m.cfg.Class.Checkpoints())
+}
+
+// restore takes the state from the last whole checkpoint, the one before it if
+// that cannot be read, or the beginning of the partials.
+func (m *Evaluate) restore(ctx context.Context) (bool, error) {
+	s := m.control.Schedule()
+	first, ok := s.First()
+	if !ok {
+		return false, nil
+	}
+	subject := m.cfg.Class.Alerts()
+	head, err := m.cfg.Log.Head(ctx, subject)
+	if err != nil {
+		return false, fence.Missing(fmt.Errorf("load %s: %w", subject, err), subject)
+	}
+	last, previous, err := parseCheckpoints(head.Header[schemas.HeaderCheckpoint])
+	if err != nil {
+		return false, fence.Incident(subject, "message %d: %v", head.Seq, err)
+	}
+	m.chains, m.heads = map[schemas.Partition]chain{}, map[schemas.Partition]uint64{}
+	m.asking.reset()
+	m.saver.drop()
+	m.claimed, m.queue, m.check = false, nil, checkpoints{last: last, previous: previous}
+	var bad error
+	for _, at := range []uint64{last, previous} {
+		if at == 0 {
+			continue
+		}
+		state, err := m.readCheckpoint(ctx, at)
+		if err == nil {
+			err = m.remember(at, state)
+		}
+		if err == nil {
+			return true, nil
+		}
+		if not := (*unusableError)(nil); !errors.As(err, &not) {
+			return false, err
+		}
+		bad = errors.Join(bad, err)
+	}
+	if bad != nil {
+		return false, fence.Incident(m.cfg.Class.Checkpoints(), "no checkpoint can be read: %v", bad)
+	}
+	m.decider = m.newDecider()
+	m.next, m.written, m.changed = 1, first-1, 0
+	m.logged = logged{next: 1, tick: first - 1}
+	m.check.tick = first - 1
+	return true, nil
+}
+
+// unusableError says that what is stored is not a whole checkpoint.
+type unusableError struct{ error }
+
+func unusable(at uint64, format string, args ...any) error {
+	return &unusableError{fmt.Errorf("checkpoint %d: %w", at, fmt.Errorf(format, args...))}
+}
+
+// readCheckpoint joins the parts of the checkpoint whose first has sequence at.
+func (m *Evaluate) readCheckpoint(ctx context.Context, at uint64) (state []byte, err error) {
+	next := at
+	for want, of := 1, 1; want <= of; {
+		entries, err := m.cfg.Log.Read(ctx, schemas.StreamCheckpoint, next, readPartials)
+		if err != nil {
+			return nil, fmt.Errorf("read checkpoint %d: %w", at, err)
+		}
+		if len(entries) == 0 {
+			return nil, unusable(at, "it ends after %d of %d parts", want-1, of)
+		}
+		for _, e := range entries {
+			if next = e.Seq + 1; e.Subject != m.cfg.Class.Checkpoints() {
+				continue
+			}
+			var part schemas.CheckpointPart
+			if err := schemas.DecodeInto(e.Data, &part); err != nil {
+				return nil, unusable(at, "message %d: %w", e.Seq, err)
+			}
+			if e.Header[schemas.HeaderType] != schemas.TypeCheckpoint || part.Part != want {
+				return nil, unusable(at, "message %d is not its part %d", e.Seq, want)
+			}
+			state, of = append(state, part.Data...), part.Of
+			if want++; want > of {
+				break
+			}
+		}
+	}
+	return state, nil
+}
+
+// remember makes the state of a checkpoint the machine's own.
+func (m *Evaluate) remember(at uint64, state []byte) error {
+	var saved memory
+	if err := schemas.DecodeInto(state, &saved); err != nil {
+		return unusable(at, "%w", err)
+	}
+	decider := m.newDecider()
+	if err := decider.Restore(saved.Decider); err != nil {
+		return unusable(at, "%w", err)
+	}
+	m.decider, m.chains, m.next, m.changed = decider, saved.Chains, saved.Next, saved.Changed
+	m.logged = logged{next: saved.Alerts + 1, tick: decider.Tick()}
+	m.written, m.check.tick, m.check.needed = decider.Tick(), decider.Tick(), saved.Next
+	return nil
+}
+
+func (m *Evaluate) newDecider() *engine.Decider {
+	d := engine.NewDecider(m.control.Schedule(), m.cfg.Class)
+	d.PartBytes = m.cfg.PartBytes
+	return d
+}
+
+// trim forgets what no checkpoint that is named reads on from: older
+// checkpoints, and partials but for each subject's last message, which is its
+// reducer's position. What fails is tried again after the next decision.
+func (m *Evaluate) trim(ctx context.Context) {
+	err := m.cfg.Trimmer.Trim(ctx, schemas.StreamCheckpoint, m.cfg.Class.Checkpoints(), m.check.previous)
+	for p, head := range m.heads {
+		err = errors.Join(err, m.cfg.Trimmer.Trim(ctx, schemas.StreamPartials, p.Partials(), min(m.check.trim, head)))
+	}
+	if err == nil {
+		m.check.trim = 0
+	}
+}
