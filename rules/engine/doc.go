@@ -18,7 +18,7 @@
 // Between them stand only schemas.Partial and schemas.Row, so they may live in
 // different processes:
 //
-//	r := engine.NewReducer(schedule, 0)
+//	r := engine.NewReducer(schedule, 0) // after a restart: r.Resume, r.Settled
 //	if r.Arrive(seq, timestamp) {      // false: read the control log first
 //		for i := range events {
 //			r.Fold(i, &events[i])

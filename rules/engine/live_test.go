@@ -198,7 +198,7 @@ func (l *live) evaluate() bool {
 				return false
 			}
 		}
-		if l.one(10) {
+		if !l.calm && l.one(15) {
 			data, err := v.Checkpoint()
 			if err != nil {
 				panic(err)
