@@ -1,0 +1,241 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/dermai/millrace/archive"
+	"github.com/dermai/millrace/schemas"
+)
+
+// deployment is a broker and what runs on it, in a directory of its own.
+type deployment struct {
+	config
+	dir     string
+	url     string
+	broker  *process
+	running []*process // daemons
+	conn    *nats.Conn
+	js      jetstream.JetStream
+}
+
+// brokerConf is deploy/nats.conf without its users, on another port and with
+// room for a longer run.
+const brokerConf = `
+listen: "127.0.0.1:%d"
+max_payload: 1MB
+jetstream { store_dir: %q, max_memory_store: 64MB, max_file_store: 40GB, sync_interval: always }
+`
+
+// deploy starts a broker and applies the default layout, with these rule files
+// or those that are built in.
+func deploy(ctx context.Context, c config, name string, rules ...string) (*deployment, error) {
+	d := &deployment{config: c, dir: filepath.Join(c.Dir, name)}
+	if err := os.MkdirAll(d.dir, 0o700); err != nil {
+		return nil, err
+	}
+	port, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	d.url = fmt.Sprintf("nats://127.0.0.1:%d", port)
+	list, err := json.Marshal(append([]string{}, rules...))
+	if err != nil {
+		return nil, err
+	}
+	for name, text := range map[string]string{
+		"nats.conf":     fmt.Sprintf(brokerConf, port, filepath.Join(d.dir, "nats")),
+		"millrace.yaml": fmt.Sprintf("data: %q\nnats: {url: %q}\nrules: %s\n", d.dir, d.url, list),
+	} {
+		if err := os.WriteFile(filepath.Join(d.dir, name), []byte(text), 0o600); err != nil {
+			return nil, err
+		}
+	}
+	if d.broker, err = d.launch("nats-server", "-c", "nats.conf"); err != nil {
+		return nil, err
+	}
+	if err := d.begin(ctx); err != nil {
+		return nil, errors.Join(err, d.close())
+	}
+	return d, nil
+}
+
+func (d *deployment) begin(ctx context.Context) error {
+	err := until(ctx, "the broker answers", func() (bool, error) {
+		var err error
+		d.conn, err = nats.Connect(d.url)
+		return err == nil, nil
+	})
+	if err != nil {
+		return err
+	}
+	if d.js, err = jetstream.New(d.conn); err != nil {
+		return err
+	}
+	return d.once(ctx, "apply")
+}
+
+func freePort() (int, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	defer l.Close()
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	if err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(port)
+}
+
+func (d *deployment) launch(program string, args ...string) (*process, error) {
+	return launch(d.dir, program, filepath.Join(d.Bin, program), args...)
+}
+
+// once runs the operator's command.
+func (d *deployment) once(ctx context.Context, args ...string) error {
+	p, err := d.launch("millrace", args...)
+	if err != nil {
+		return err
+	}
+	return p.wait(ctx)
+}
+
+// start starts a daemon and waits until work flows.
+func (d *deployment) start(ctx context.Context, name string) (*process, error) {
+	port, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	addr := fmt.Sprintf("127.0.0.1:%d", port)
+	p, err := d.launch(name, "--http-addr", addr)
+	if err != nil {
+		return nil, err
+	}
+	p.http = addr
+	d.running = append(d.running, p)
+	return p, p.ready(ctx)
+}
+
+// close ends everything, in whatever state it is, and removes what was stored.
+func (d *deployment) close() error {
+	for _, p := range d.running {
+		p.kill()
+	}
+	if d.conn != nil {
+		d.conn.Close()
+	}
+	d.broker.kill()
+	return os.RemoveAll(d.dir)
+}
+
+// metrics sums up the samples of each metric that a daemon shows, over the
+// labels that are asked for.
+func (p *process) metrics(label func(string) bool) (map[string]float64, error) {
+	resp, err := http.Get("http://" + p.http + "/metrics")
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	sums := map[string]float64{}
+	lines := bufio.NewScanner(resp.Body)
+	for lines.Scan() {
+		i := strings.LastIndexByte(lines.Text(), ' ')
+		if i < 0 || strings.HasPrefix(lines.Text(), "#") {
+			continue
+		}
+		name, labels, _ := strings.Cut(lines.Text()[:i], "{")
+		value, err := strconv.ParseFloat(lines.Text()[i+1:], 64)
+		if err != nil {
+			return nil, fmt.Errorf("metric %s: %w", name, err)
+		}
+		if label == nil || label(labels) {
+			sums[name] += value
+		}
+	}
+	return sums, lines.Err()
+}
+
+// ofEvents tells that a sample is of a stream that holds events.
+func ofEvents(labels string) bool {
+	return strings.Contains(labels, `stream="EVENTS_`) || strings.Contains(labels, `stream="AUDIT"`)
+}
+
+// reduced is how many events the processor has committed.
+func reduced(processor *process) (int64, error) {
+	m, err := processor.metrics(nil)
+	return int64(m["millrace_reduce_events_total"]), err
+}
+
+// stored is what the streams of events hold.
+type stored struct {
+	Messages int64 // frames, final frames and ticks
+	Bytes    int64 // with subjects and headers
+}
+
+func (d *deployment) stored(ctx context.Context) (stored, error) {
+	var sum stored
+	for _, name := range eventStreams() {
+		s, err := d.js.Stream(ctx, name)
+		if err != nil {
+			return sum, err
+		}
+		state := s.CachedInfo().State
+		sum.Messages += int64(state.Msgs)
+		sum.Bytes += int64(state.Bytes)
+	}
+	return sum, nil
+}
+
+// eventStreams of the default layout.
+func eventStreams() []string {
+	names := []string{schemas.Audit.Stream()}
+	for p := range 4 {
+		names = append(names, schemas.Partition(p).Stream())
+	}
+	return names
+}
+
+// archived counts the events in the archive, and the bytes of their objects.
+func (d *deployment) archived(ctx context.Context) (events, bytes int64, err error) {
+	if err := d.once(ctx, "archive", "flush"); err != nil {
+		return 0, 0, err
+	}
+	store, err := archive.OpenFileStore(filepath.Join(d.dir, "archive"))
+	if err != nil {
+		return 0, 0, err
+	}
+	defer store.Close()
+	for _, name := range eventStreams() {
+		f := archive.Filter{Stream: name}
+		for o, err := range archive.List(ctx, store, f) {
+			if err != nil {
+				return 0, 0, err
+			}
+			bytes += o.Size
+		}
+		err := archive.Cat(ctx, store, f, func(r *archive.Record) error {
+			text, err := schemas.Unpack(nil, r.Payload, schemas.FrameDecoded)
+			for range schemas.Lines(text) {
+				events++
+			}
+			return err
+		})
+		if err != nil {
+			return 0, 0, err
+		}
+	}
+	return events, bytes, nil
+}

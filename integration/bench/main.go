@@ -1,0 +1,148 @@
+// Command bench measures Millrace beside plain NATS, on this machine, in the
+// shipped setting: a real nats-server with sync_interval always and file
+// storage over loopback TCP, and every daemon a process of its own.
+//
+// Usage:
+//
+//	go run ./integration/bench [flags]
+//
+// It has four parts, each on a deployment of its own:
+//
+//	publish   the library stores events as fast as it can; then a processor and
+//	          an archiver catch up; then plain nats.go moves the same frames
+//	main      the main job: events at --rate for --for while a processor with
+//	          the default rules and an archiver keep up
+//	door      the same through the publisher's HTTP door
+//	latency   from the return of Publish to the stored decision that an alert
+//	          fires, idle and beside the main job's traffic
+//
+// It prints Markdown tables, or one JSON object with --json. It exits with 1
+// when an event was lost or invented; how fast it is never decides that.
+//
+// CPU seconds and memory are read from /proc, so it runs on Linux only. What it
+// stores is removed at the end.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// config is what the flags say.
+type config struct {
+	Parts   []string
+	For     time.Duration // of the main job, and of the traffic beside probes
+	Short   time.Duration // of each part that goes as fast as it can
+	Rate    int           // events a second
+	Samples int           // of latency
+	Dir     string
+	Bin     string
+}
+
+var parts = []string{"publish", "main", "door", "latency"}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, os.Args[1:], os.Stdout)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string, out io.Writer) error {
+	if len(args) > 0 {
+		// The processes whose CPU is measured apart from ours.
+		switch args[0] {
+		case "drive":
+			return drive(ctx, args[1:], out)
+		case "raw":
+			return raw(ctx, args[1:], out)
+		}
+	}
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	var c config
+	list := flags.String("parts", strings.Join(parts, ","), "which `parts` to run")
+	flags.DurationVar(&c.For, "for", time.Minute, "how long the main job runs")
+	flags.DurationVar(&c.Short, "short", 10*time.Second, "how long each part runs that goes as fast as it can")
+	flags.IntVar(&c.Rate, "rate", 100_000, "events a second of the main job")
+	flags.IntVar(&c.Samples, "samples", 120, "alerts whose latency is measured")
+	flags.StringVar(&c.Dir, "dir", "", "a `directory` on the disk to be measured (default: the system's for temporary files)")
+	flags.StringVar(&c.Bin, "bin", "", "a `directory` that has the programs (default: build them)")
+	asJSON := flags.Bool("json", false, "print one JSON object")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	c.Parts = strings.Split(*list, ",")
+	if err := c.validate(); err != nil {
+		return err
+	}
+	var err error
+	if c.Dir, err = os.MkdirTemp(c.Dir, "millrace-bench-"); err != nil {
+		return err
+	}
+	defer os.RemoveAll(c.Dir)
+	if c.Bin == "" {
+		c.Bin = filepath.Join(c.Dir, "bin")
+		if err := build(ctx, c.Bin); err != nil {
+			return err
+		}
+	}
+	report, err := measure(ctx, c)
+	if err != nil {
+		return err
+	}
+	if *asJSON {
+		err = json.NewEncoder(out).Encode(report)
+	} else {
+		err = report.print(out)
+	}
+	return errors.Join(err, report.lost())
+}
+
+func (c config) validate() error {
+	var faults []error
+	for _, p := range c.Parts {
+		if !slices.Contains(parts, p) {
+			faults = append(faults, fmt.Errorf("part %q: there are %s", p, strings.Join(parts, ", ")))
+		}
+	}
+	if c.For <= 0 || c.Short <= 0 || c.Rate <= 0 || c.Samples <= 0 {
+		faults = append(faults, errors.New("times, rate and samples: more than 0"))
+	}
+	return errors.Join(faults...)
+}
+
+// measure runs the parts one after the other.
+func measure(ctx context.Context, c config) (*report, error) {
+	r := &report{Machine: machine(), Rate: c.Rate}
+	var err error
+	for _, part := range c.Parts {
+		switch part {
+		case "publish":
+			r.Publish, err = measurePublish(ctx, c)
+		case "main":
+			r.Main, err = measureMain(ctx, c, "library")
+		case "door":
+			r.Door, err = measureMain(ctx, c, "door")
+		case "latency":
+			r.Latency, err = measureLatency(ctx, c)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", part, err)
+		}
+	}
+	return r, nil
+}
