@@ -32,7 +32,7 @@ type PlanConfig struct {
 	Log      fence.Log
 	Claims   func() string // see fence.NewWriter
 	Clock    Clock         // default: time.Now
-	// Active says whether this process shall plan. default: always.
+	// Active says whether this process shall plan. Default: always.
 	Active func() bool
 	// CheckpointEvery is the number of messages of ALERTS between checkpoints.
 	// Default: DefaultCheckpointEvery.

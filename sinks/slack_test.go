@@ -76,7 +76,7 @@ func TestSlackHostile(t *testing.T) {
 	}
 	// What is harmless is shown as it is.
 	n := sinkstest.Notification()
-	n.Alerts[0].Annotations["summary"] = "a < b && c > d, größer als 5 % 🚒"
+	n.Alerts[0].Annotations["summary"] = "a < b && c > d &lt; größer als 5 % 🚒"
 	if _, err := s.Send(t.Context(), n); err != nil {
 		t.Fatal(err)
 	}
