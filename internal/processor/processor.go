@@ -69,6 +69,7 @@ func Run(ctx context.Context, c Config) error {
 	r := &roles{conn: c.Conn, member: member, health: c.Health, log: c.Log, changed: make(chan struct{})}
 	roles, machines := errgroup.WithContext(ctx)
 	roles.Go(func() error { return r.watch(machines) })
+	roles.Go(func() error { return r.run(machines, p.upkeep()) })
 	for _, class := range schemas.Classes {
 		roles.Go(func() error { return r.run(machines, p.evaluate(class)) })
 	}
