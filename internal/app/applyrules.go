@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/user"
 	"slices"
+	"strings"
 
 	"github.com/dermai/millrace/pipeline"
 	"github.com/dermai/millrace/rules"
@@ -56,12 +57,9 @@ func operator() string {
 }
 
 func fileNames(files []schemas.RuleFile) string {
-	var text string
+	names := make([]string, len(files))
 	for i, f := range files {
-		if i > 0 {
-			text += ", "
-		}
-		text += f.Name
+		names[i] = f.Name
 	}
-	return text
+	return strings.Join(names, ", ")
 }

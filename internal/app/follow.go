@@ -54,7 +54,7 @@ func (n *node) follow(ctx context.Context, f followed, p sources.Publisher, d so
 	}
 	for {
 		err := file.Run(ctx)
-		if ctx.Err() != nil {
+		if err == nil { // ctx ended
 			return nil
 		}
 		flow.Block(fmt.Sprint(err))

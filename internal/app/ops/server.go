@@ -99,10 +99,14 @@ func (s *Server) Addr() string { return s.listener.Addr().String() }
 // Run serves until ctx ends and the requests under way are answered, for at
 // most graceTime. It is called once.
 func (s *Server) Run(ctx context.Context) error {
-	done := make(chan error, 1)
-	go func() { done <- s.http.Serve(s.listener) }()
+	served := make(chan error, 1)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		served <- s.http.Serve(s.listener)
+	}()
 	select {
-	case err := <-done:
+	case err := <-served:
 		return fmt.Errorf("serve http on %s: %w", s.Addr(), err)
 	case <-ctx.Done():
 	}
