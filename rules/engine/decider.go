@@ -120,7 +120,8 @@ func (d *Decider) Decide() []schemas.Decision {
 	d.revise(awake)
 	whole.Admitted = d.enter(awake)
 	for len(d.wakes) > 0 && d.wakes[0].wake <= d.tick {
-		awake[heap.Pop(&d.wakes).(*group)] = true
+		awake[d.wakes[0]] = true
+		heap.Pop(&d.wakes)
 	}
 	groups := slices.SortedFunc(maps.Keys(awake), func(a, b *group) int { return strings.Compare(a.key, b.key) })
 	for _, g := range groups {

@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"maps"
 	"math"
 
 	"github.com/go-json-experiment/json"
@@ -203,7 +204,7 @@ func (l *live) evaluate() bool {
 			if err != nil {
 				panic(err)
 			}
-			l.stored = append(l.stored, storedCheckpoint{data, clone(v.taken), clone(v.frontier), v.read})
+			l.stored = append(l.stored, storedCheckpoint{data, maps.Clone(v.taken), maps.Clone(v.frontier), v.read})
 		}
 	}
 	for p, list := range l.partials {
@@ -258,7 +259,7 @@ func (l *live) start(v *evaluator) {
 		return
 	}
 	from := l.stored[len(l.stored)-1-l.IntN(min(2, len(l.stored)))]
-	v.taken, v.frontier = clone(from.taken), clone(from.frontier)
+	v.taken, v.frontier = maps.Clone(from.taken), maps.Clone(from.frontier)
 	if v.read < from.read || l.one(5) {
 		v.reader = l.reader(l.anchor(from.read))
 		l.follow(&v.reader, from.read-v.read)
@@ -267,12 +268,4 @@ func (l *live) start(v *evaluator) {
 	if err := v.Restore(from.data); err != nil {
 		panic(err)
 	}
-}
-
-func clone[K comparable, V any](m map[K]V) map[K]V {
-	c := make(map[K]V, len(m))
-	for k, v := range m {
-		c[k] = v
-	}
-	return c
 }

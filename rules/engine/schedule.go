@@ -246,8 +246,8 @@ func (s *Schedule) next(tick int64) (int64, bool) {
 // Instance finds an instance by its ID, as the last revision that has it says,
 // or nil.
 func (s *Schedule) Instance(id string) *Instance {
-	for i := len(s.revisions) - 1; i >= 0; i-- {
-		for _, in := range s.revisions[i].instances {
+	for _, r := range slices.Backward(s.revisions) {
+		for _, in := range r.instances {
 			if in.ID == id {
 				return in
 			}

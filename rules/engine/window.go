@@ -173,18 +173,20 @@ func (g *group) sleep(tick int64, now verdict) bool {
 // wakes orders groups by the tick at which they wake: a heap.
 type wakes []*group
 
-func (w wakes) Len() int           { return len(w) }
-func (w wakes) Less(i, j int) bool { return w[i].wake < w[j].wake }
-func (w wakes) Swap(i, j int) {
-	w[i], w[j] = w[j], w[i]
-	w[i].at, w[j].at = i, j
+func (w *wakes) Len() int           { return len(*w) }
+func (w *wakes) Less(i, j int) bool { return (*w)[i].wake < (*w)[j].wake }
+func (w *wakes) Swap(i, j int) {
+	a, b := (*w)[i], (*w)[j]
+	(*w)[i], (*w)[j] = b, a
+	a.at, b.at = j, i
 }
 
 // Push is heap.Interface's.
 func (w *wakes) Push(x any) {
-	g := x.(*group)
-	g.at = len(*w)
-	*w = append(*w, g)
+	if g, ok := x.(*group); ok {
+		g.at = len(*w)
+		*w = append(*w, g)
+	}
 }
 
 // Pop is heap.Interface's.

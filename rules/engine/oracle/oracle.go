@@ -86,10 +86,7 @@ func (o *oracle) read(env *rules.Env, e *Event) {
 	}
 	dep := o.schedule.Timing().Deployment
 	order := e.Order
-	order.Time = e.Time
-	if e.Arrival < e.Time {
-		order.Time = e.Arrival
-	}
+	order.Time = min(e.Time, e.Arrival)
 	happened := tickOf(order.Time, int64(dep.Tick))
 	arrived := tickOf(e.Arrival, int64(dep.Tick)) - dep.Lateness
 	env.Set(&e.Event)
@@ -137,9 +134,7 @@ func (o *oracle) tick(tick int64) {
 		owner[key] = state{in: in, group: group}
 		return key
 	}
-	for key, st := range o.states {
-		owner[key] = st
-	}
+	maps.Copy(owner, o.states)
 	for _, in := range o.schedule.At(tick) {
 		if in.Rule.Class != o.class {
 			continue
