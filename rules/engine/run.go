@@ -27,14 +27,15 @@ type Summary struct {
 // system would have made, had each event arrived at its own time. An event that
 // is older than one before it is late, and arrives with that one; one without a
 // time arrives with the one before. The rules are in force before the first
-// event. After the last one time goes on until nothing waits, or until the
-// longest rule has seen its window, for and keep_firing_for out, whichever comes
-// first.
+// event. After the last one time goes on for as long as the longest rule takes to
+// see its window, for and keep_firing_for out: alerts resolve, and what is
+// expected goes missing.
 //
-// Transitions are emitted in the order of ticks, telemetry before audit. Mistakes
-// in the rules are reported before the first event is read. An error of events
-// or emit ends the run, and so does a time outside of 64-bit nanoseconds. Memory is that of the open windows, and spans without events
-// cost nothing.
+// Transitions are emitted in the order of ticks, telemetry before audit.
+// Mistakes in the rules are reported before the first event is read. An error of
+// events or emit ends the run, and so does a time that 64-bit nanoseconds don't
+// hold. Memory is that of the open windows, and spans without events cost
+// nothing.
 func Run(src schemas.RuleSource, dep schemas.Deployment, events iter.Seq2[schemas.Event, error], emit func(schemas.Transition) error) (Summary, error) {
 	r := run{dep: dep, src: src, emit: emit}
 	if err := (Timing{dep}).Validate(); err != nil {
