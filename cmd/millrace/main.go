@@ -6,10 +6,18 @@
 //
 // Commands:
 //
-//	rules check [FILE...]                    check rule files
-//	rules run [--rules FILE] EVENTS.ndjson   decide recorded events
-//	config check                             check the configuration
-//	config show                              show it, and where it comes from
+//	up [--demo] [--data DIR]                 everything in this process
+//	publish [--follow] FILE|-                publish the events of a file
+//	tail [--since TIME] [--where EXPR]       print stored events as they arrive
+//	apply [--dry-run]                        make streams, partitions, rules
+//	rules check [--against EVENTS] [FILE...] check rule files
+//	rules test FILE...                       run tests of rules
+//	rules run [--rules FILE] EVENTS...       decide recorded events
+//	alerts ls|show                           what fires, and who was told
+//	receivers test [NAME...]                 send a test notification
+//	quarantine ls|show                       what could not be processed
+//	archive ls|cat|flush|verify              look into the archive, prove it
+//	config check|show                        the configuration in force
 //
 // `millrace COMMAND --help` says more. With -o json every command prints one
 // JSON object a line.
