@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -172,6 +173,13 @@ func TestServer(t *testing.T) {
 	}()
 	<-entered
 	cancel()
+	for { // until nobody is let in any more
+		conn, err := net.Dial("tcp", s.Addr())
+		if err != nil {
+			break
+		}
+		conn.Close()
+	}
 	select {
 	case err := <-ran:
 		t.Fatalf("ended with a request under way: %v", err)
