@@ -59,8 +59,10 @@ func (m *Evaluate) ask(ctx context.Context) error {
 	if !waits {
 		return nil
 	}
-	// The control log is asked early, so that reducers are not held back.
-	if s.Limit() <= due+2 {
+	// The control log is asked early, so that reducers are not held back, but not
+	// before its answer can settle the tick: what waits may wait for a day.
+	soon := t.Sec(now.Add(m.asking.offset).UnixNano()) + t.Delay
+	if s.Limit() <= due+2 && due+2 < soon {
 		if err := m.control.Tick(ctx); err != nil {
 			return err
 		}

@@ -168,6 +168,9 @@ func (m *Reduce) fold(ctx context.Context) (bool, error) {
 			budget--
 			continue
 		}
+		if !m.reducer.Settled() { // after a restart inside the frame
+			return false, m.control.Tick(ctx)
+		}
 		if err := m.foldEvent(ctx); err != nil {
 			return false, err
 		}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"net/url"
+	"os"
 	"path/filepath"
 	"sync/atomic"
 	"time"
@@ -52,6 +54,10 @@ func (n *node) follow(ctx context.Context, f followed, p sources.Publisher, d so
 		Follow: true,
 		Stored: n.conn.Stored,
 	}
+	var err error
+	if file.Remember, err = n.remember(f.path); err != nil {
+		return err
+	}
 	for {
 		err := file.Run(ctx)
 		if err == nil { // ctx ended
@@ -68,9 +74,21 @@ func (n *node) follow(ctx context.Context, f followed, p sources.Publisher, d so
 	}
 }
 
+// remember names the file that keeps the position in a followed file for longer
+// than the streams do.
+func (n *node) remember(path string) (string, error) {
+	dir := filepath.Join(string(n.config.Data), "positions")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", fmt.Errorf("positions of followed files: %w", err)
+	}
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(path)) // never fails
+	return filepath.Join(dir, fmt.Sprintf("%016x", h.Sum64())), nil
+}
+
 // refusedLines puts lines that are no event into the quarantine.
 func refusedLines(q *pipeline.Quarantine, path string) func(context.Context, []byte, int64, error) error {
-	name := filepath.Base(path)
+	name := url.PathEscape(filepath.Base(path))
 	return func(ctx context.Context, line []byte, offset int64, reason error) error {
 		h := fnv.New64a()
 		_, _ = h.Write(line) // never fails

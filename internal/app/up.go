@@ -158,9 +158,13 @@ func (n *node) publish(ctx context.Context) error {
 	metrics := sources.NewMetrics(n.registry)
 	defaults := sources.Defaults{Service: n.config.Publisher.Service, Zone: zone}
 	headroom := newHeadroom(n.conn, n.config.Partitions)
-	n.mux.Handle("POST /v1/events", sources.NewDoor(publisher, sources.DoorConfig{
-		Defaults: defaults, Headroom: headroom.free, Metrics: metrics, Logger: n.log,
-	}))
+	door := sources.DoorConfig{Defaults: defaults, Headroom: headroom.free, Metrics: metrics, Logger: n.log}
+	if path := n.config.HTTP.Tokens; path != "" {
+		if door.Tokens, err = sources.LoadTokens(string(path)); err != nil {
+			return fmt.Errorf("http.tokens: %w", err)
+		}
+	}
+	n.mux.Handle("/v1/events", sources.NewDoor(publisher, door))
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return n.listen(ctx, publisherAddr) })
 	g.Go(func() error { return headroom.run(ctx) })

@@ -60,6 +60,10 @@ type HTTP struct {
 	// Addr is host:port. Default: loopback, with port 8480 for up and the
 	// publisher, 8481 for the processor and 8482 for the archiver.
 	Addr string `yaml:"addr"`
+	// Tokens is a file with the tokens that requests must carry, and the service
+	// that each may speak for; see docs/sources.md. Default: none, which lets in
+	// everybody who reaches the address.
+	Tokens Path `yaml:"tokens"`
 }
 
 // NATS is the broker.
