@@ -102,6 +102,7 @@ var bad = []struct {
 	{"audit with text for details", `{"service":"api","user":"u","action":"A","resource":"r","details":"d"}`, "details: want an object, got a string", ""},
 	{"audit with text for success", `{"service":"api","user":"u","action":"A","resource":"r","success":"yes"}`, "success: want true or false, got a string", ""},
 	{"strange names", `{"service":"api","attributes":{"a b\n":{"":1e999}}}`, `attributes."a b\n"."": number is out of the range of a double; send it as a string`, "range"},
+	{"many long names", `{"service":"api"` + strings.Repeat(`,"`+strings.Repeat("n", 60)+`":{"a":1`, 9) + `,"b":1e999` + strings.Repeat("}", 10), strings.Repeat("n", 60) + "...: number is out of the range of a double; send it as a string", "range"},
 	{"very long names", `{"service":"api","attributes":{"` + strings.Repeat("n", 1000) + `":1e999}}`, `attributes.` + strings.Repeat("n", 64) + `...: number is out of the range of a double; send it as a string`, "range"},
 }
 

@@ -20,21 +20,21 @@ const Redacted = "[redacted]"
 //     Basic, key ids of AWS, tokens of GitHub, GitLab, Slack, Stripe and Google, a
 //     private key in PEM, the password of a URL, and the value in name=value or
 //     "name": value where SecretName knows the name;
-//   - in a text that is itself a JSON object or array, the same, one level deep.
+//   - in a text that is itself a JSON object or array, the same.
 //
 // It finds what looks like a secret. It is no leave to log them.
 func Redact(e *Event) int {
 	var r redactor
 	for _, s := range []*string{&e.Message, &e.User, &e.Action, &e.Resource} {
-		*s = r.text(*s, true)
+		*s = r.text(*s)
 	}
 	if e.Error != nil {
 		for _, s := range []*string{&e.Error.Type, &e.Error.Message, &e.Error.Stack} {
-			*s = r.text(*s, true)
+			*s = r.text(*s)
 		}
 	}
-	r.members(e.Attributes, 0, true)
-	r.members(e.Details, 0, true)
+	r.members(e.Attributes, 0)
+	r.members(e.Details, 0)
 	return r.n
 }
 
@@ -48,13 +48,13 @@ func (r *redactor) redact() string {
 
 // members redacts an object in place. What is nested deeper than an event may be
 // cannot be sent, so it is left alone.
-func (r *redactor) members(m map[string]any, depth int, nested bool) {
+func (r *redactor) members(m map[string]any, depth int) {
 	for name, v := range m {
 		if s := secretName(name); s != notSecret && hides(s, v) {
 			m[name] = r.redact()
 			continue
 		}
-		m[name] = r.value(v, depth, nested)
+		m[name] = r.value(v, depth)
 	}
 }
 
@@ -71,32 +71,33 @@ func hides(s secrecy, v any) bool {
 	return s == secretAlways
 }
 
-func (r *redactor) value(v any, depth int, nested bool) any {
+func (r *redactor) value(v any, depth int) any {
 	if depth > maxDepth {
 		return v
 	}
 	switch v := v.(type) {
 	case string:
 		before := r.n
-		if s := r.text(v, nested); r.n > before {
+		if s := r.text(v); r.n > before {
 			return s
 		}
 	case map[string]any:
-		r.members(v, depth+1, nested)
+		r.members(v, depth+1)
 	case []any:
 		for i := range v {
-			v[i] = r.value(v[i], depth+1, nested)
+			v[i] = r.value(v[i], depth+1)
 		}
 	}
 	return v
 }
 
-// text redacts a string; nested tells to look inside JSON.
-func (r *redactor) text(s string, nested bool) string {
+// text redacts a string. JSON inside JSON inside JSON comes to an end soon, since
+// each level doubles the backslashes of the next.
+func (r *redactor) text(s string) string {
 	if len(s) < 4 {
 		return s
 	}
-	if c := strings.TrimLeft(s, " \t\r\n"); nested && c != "" && (c[0] == '{' || c[0] == '[') && jsontext.Value(s).IsValid() {
+	if c := strings.TrimLeft(s, " \t\r\n"); c != "" && (c[0] == '{' || c[0] == '[') && jsontext.Value(s).IsValid() {
 		if inner, ok := r.json(s); ok {
 			return inner
 		}
@@ -113,7 +114,7 @@ func (r *redactor) json(s string) (string, bool) {
 		return "", false // too deep, or numbers that are none: as plain text
 	}
 	before := r.n
-	v = r.value(v, 0, false)
+	v = r.value(v, 0)
 	if r.n == before {
 		return s, true
 	}

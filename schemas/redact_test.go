@@ -87,6 +87,8 @@ func TestRedactText(t *testing.T) {
 		{" [\"" + jwt + "\"] ", `["[redacted]"]`, 1},
 		{`{"inner":"{\"password\":\"hunter2\"}"}`, `{"inner":"{\"password\":\"[redacted]\"}"}`, 1},
 
+		{`{"inner":"{\"credentials\":{\"a\":\"b\"},\"c\":1}"}`, `{"inner":"{\"c\":1,\"credentials\":\"[redacted]\"}"}`, 1},
+
 		// What is none.
 		{"", "", 0},
 		{"tokens_used=512 token_count=3 max_tokens=100", "tokens_used=512 token_count=3 max_tokens=100", 0},

@@ -91,7 +91,7 @@ func TestSubjectsRefused(t *testing.T) {
 		"events.00.log.api.l1", "events.-1.log.api.l1", "events.1024.log.api.l1", "events.x.tick", "events.audit.log.api.l1", "events.audit.tick",
 		"events.0.audit.api.l1", "events.0.trace.api.l1", "events.0..api.l1", "events.0.log..l1", "events.0.log.api.", "events.0.log.a%2eb.l1",
 		"events.0.log.api.l%20", "events.0.log.a*.l1", "events.0.log.a\nb.l1",
-		"audit", "audit.api", "audit.api.l1.x", "audit..l1", "audit.api.>", "audit.ticks",
+		"audit", "audit.api", "audit.api.l1.x", "audit.tick.l1.x", "events.0.tick.api.l1", "events.0.tick.api", "audit..l1", "audit.api.>", "audit.ticks",
 		"ingest.log", "ingest.trace.api", "ingest.log.api.l1", "ingest.log.", "ingest.log.%", "ingest.log." + strings.Repeat("x", 64),
 		"partials.0", "alerts.audit", "EVENTS.0.log.api.l1", " events.0.tick",
 	} {
