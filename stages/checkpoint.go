@@ -168,7 +168,10 @@ func (m *Evaluate) restore(ctx context.Context) (bool, error) {
 		if at == 0 {
 			continue
 		}
-		state, err := m.readCheckpoint(ctx, at)
+		state, tick, err := m.readCheckpoint(ctx, at)
+		if err == nil && tick >= s.Limit() {
+			return false, nil // the control log is there, and read in a moment
+		}
 		if err == nil {
 			err = m.remember(at, state)
 		}
@@ -197,16 +200,17 @@ func unusable(at uint64, format string, args ...any) error {
 	return &unusableError{fmt.Errorf("checkpoint %d: %w", at, fmt.Errorf(format, args...))}
 }
 
-// readCheckpoint joins the parts of the checkpoint whose first has sequence at.
-func (m *Evaluate) readCheckpoint(ctx context.Context, at uint64) (state []byte, err error) {
+// readCheckpoint joins the parts of the checkpoint whose first has sequence at,
+// and tells its tick.
+func (m *Evaluate) readCheckpoint(ctx context.Context, at uint64) (state []byte, tick int64, err error) {
 	next := at
 	for want, of := 1, 1; want <= of; {
 		entries, err := m.cfg.Log.Read(ctx, schemas.StreamCheckpoint, next, readPartials)
 		if err != nil {
-			return nil, fmt.Errorf("read checkpoint %d: %w", at, err)
+			return nil, 0, fmt.Errorf("read checkpoint %d: %w", at, err)
 		}
 		if len(entries) == 0 {
-			return nil, unusable(at, "it ends after %d of %d parts", want-1, of)
+			return nil, 0, unusable(at, "it ends after %d of %d parts", want-1, of)
 		}
 		for _, e := range entries {
 			if next = e.Seq + 1; e.Subject != m.cfg.Class.Checkpoints() {
@@ -214,18 +218,18 @@ func (m *Evaluate) readCheckpoint(ctx context.Context, at uint64) (state []byte,
 			}
 			var part schemas.CheckpointPart
 			if err := schemas.DecodeInto(e.Data, &part); err != nil {
-				return nil, unusable(at, "message %d: %w", e.Seq, err)
+				return nil, 0, unusable(at, "message %d: %w", e.Seq, err)
 			}
 			if e.Header[schemas.HeaderType] != schemas.TypeCheckpoint || part.Part != want {
-				return nil, unusable(at, "message %d is not its part %d", e.Seq, want)
+				return nil, 0, unusable(at, "message %d is not its part %d", e.Seq, want)
 			}
-			state, of = append(state, part.Data...), part.Of
+			state, of, tick = append(state, part.Data...), part.Of, part.Tick
 			if want++; want > of {
 				break
 			}
 		}
 	}
-	return state, nil
+	return state, tick, nil
 }
 
 // remember makes the state of a checkpoint the machine's own.

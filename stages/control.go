@@ -17,6 +17,7 @@ import (
 type Control struct {
 	log      fence.Log
 	clock    Clock
+	cache    *rules.Cache
 	schedule *engine.Schedule
 	next     uint64 // sequence to read
 	last     uint64 // sequence of the last entry read
@@ -28,17 +29,28 @@ type Control struct {
 // snapshot that took the place of what was purged. Machines of one process may
 // share the cache of compiled rules; nil: there is none.
 func NewControl(log fence.Log, clock Clock, cache *rules.Cache) *Control {
-	schedule := engine.NewSchedule()
-	if cache != nil {
-		schedule.Parse = cache.Parse
-	}
-	return &Control{log: log, clock: clock, schedule: schedule, next: 1}
+	c := &Control{log: log, clock: clock, cache: cache}
+	c.reset()
+	return c
 }
+
+func (c *Control) reset() {
+	c.schedule, c.next, c.last = engine.NewSchedule(), 1, 0
+	if c.cache != nil {
+		c.schedule.Parse = c.cache.Parse
+	}
+}
+
+// errBehind says that entries were trimmed before they were read: the control log
+// is begun anew at its snapshot, and who holds anything of the old schedule loads
+// again.
+var errBehind = errors.New("the control log was trimmed beyond what was read of it")
 
 // Schedule is the control log as far as it has been read.
 func (c *Control) Schedule() *engine.Schedule { return c.schedule }
 
 // Read folds all entries that are there. It reports whether there were any.
+// errBehind: the schedule is a new one.
 func (c *Control) Read(ctx context.Context) (bool, error) {
 	for read := false; ; read = true {
 		entries, err := c.log.Read(ctx, schemas.StreamControl, c.next, 256)
@@ -47,6 +59,10 @@ func (c *Control) Read(ctx context.Context) (bool, error) {
 		}
 		if len(entries) == 0 {
 			return read, nil
+		}
+		if c.last > 0 && entries[0].Seq != c.last+1 {
+			c.reset()
+			return false, errBehind
 		}
 		for _, e := range entries {
 			var entry schemas.ControlEntry

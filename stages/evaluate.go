@@ -1,6 +1,7 @@
 package stages
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,7 +20,6 @@ const (
 	stepTicks    = 200  // ticks decided in one step
 	queueLimit   = 16   // messages decided ahead of the log
 	quietTime    = 10e9 // ns of ticks after which a decision without changes is written
-	checkTime    = 60e9 // ns of ticks between checkpoints
 )
 
 // EvaluateConfig is what an evaluator needs.
@@ -38,6 +38,8 @@ type EvaluateConfig struct {
 	// ticks go on, though nothing waits for them here: planners hold back
 	// notifications until a later tick.
 	Linger time.Duration
+	// Checkpoint is the time of ticks between checkpoints. 0: one minute.
+	Checkpoint time.Duration
 	// PartBytes bounds one message; see engine.Decider. 0: its default.
 	PartBytes int
 	Metrics   *Metrics // nil: not counted
@@ -89,6 +91,7 @@ func NewEvaluate(cfg EvaluateConfig) *Evaluate {
 	if cfg.Active == nil {
 		cfg.Active = func() bool { return true }
 	}
+	cfg.Checkpoint = cmp.Or(cfg.Checkpoint, time.Minute)
 	return &Evaluate{
 		cfg:     cfg,
 		control: NewControl(cfg.Log, cfg.Clock, cfg.Rules),
@@ -104,6 +107,9 @@ func (m *Evaluate) Step(ctx context.Context) (bool, error) {
 		return m.settled(ctx, m.writer.Settle(ctx))
 	}
 	if _, err := m.control.Read(ctx); err != nil {
+		if errors.Is(err, errBehind) {
+			m.decider, m.claimed, m.queue = nil, false, nil
+		}
 		return false, err
 	}
 	if m.decider == nil {
@@ -255,7 +261,7 @@ func (m *Evaluate) emit(parts []schemas.Decision) error {
 func (m *Evaluate) emitQuiet() error {
 	tick := m.decider.Tick()
 	length := int64(m.control.Schedule().Timing().Tick)
-	if (tick-m.check.tick)*length >= checkTime && !m.saver.saving() {
+	if (tick-m.check.tick)*length >= int64(m.cfg.Checkpoint) && !m.saver.saving() {
 		return m.checkpoint()
 	}
 	due := (tick-m.written)*length >= quietTime || m.written < m.lingers() && m.lingers() <= tick || m.check.unnamed

@@ -1,6 +1,7 @@
 package stages
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,9 +16,9 @@ import (
 // the deployment's tick), and before a commit outgrows a message.
 const (
 	commitBytes  = 256 << 10
-	commitEvents = 50_000
-	readFrames   = 64   // frames asked for at once
-	stepEvents   = 5000 // events folded in one step
+	commitEvents = 50_000 // unless told otherwise
+	readFrames   = 64     // frames asked for at once
+	stepEvents   = 5000   // events folded in one step
 )
 
 // ReduceConfig is what a reducer needs.
@@ -28,7 +29,10 @@ type ReduceConfig struct {
 	Clock      Clock
 	Claims     func() string // see fence.NewWriter
 	Rules      *rules.Cache  // of the process; nil: none
-	Metrics    *Metrics      // nil: not counted
+	// Events is the number of events after which it commits though no second has
+	// passed. 0: 50,000.
+	Events  int64
+	Metrics *Metrics // nil: not counted
 }
 
 // Reduce folds the frames of one partition and commits what they add to every
@@ -53,6 +57,7 @@ type Reduce struct {
 
 // NewReduce prepares a reducer. It claims its subject at the first Step.
 func NewReduce(cfg ReduceConfig) *Reduce {
+	cfg.Events = cmp.Or(cfg.Events, commitEvents)
 	return &Reduce{
 		cfg:     cfg,
 		stream:  cfg.Partition.Stream(),
@@ -68,6 +73,9 @@ func (m *Reduce) Step(ctx context.Context) (bool, error) {
 		return m.settled(m.writer.Settle(ctx))
 	}
 	if _, err := m.control.Read(ctx); err != nil {
+		if errors.Is(err, errBehind) {
+			m.reducer, m.read = nil, nil
+		}
 		return false, err
 	}
 	if m.reducer == nil {
@@ -220,7 +228,7 @@ func (m *Reduce) foldEvent(ctx context.Context) error {
 // due tells whether to commit now.
 func (m *Reduce) due() bool {
 	t := m.control.Schedule().Timing()
-	return t.Sec(m.reducer.Arrival()) > t.Sec(m.aFrom) || m.reducer.Size() >= commitBytes || m.events >= commitEvents
+	return t.Sec(m.reducer.Arrival()) > t.Sec(m.aFrom) || m.reducer.Size() >= commitBytes || m.events >= m.cfg.Events
 }
 
 func (m *Reduce) commit(ctx context.Context, kind string) (bool, error) {

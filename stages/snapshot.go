@@ -66,6 +66,9 @@ func (m *Snapshot) see(e fence.Entry, entry *schemas.ControlEntry) {
 // Step implements Machine.
 func (m *Snapshot) Step(ctx context.Context) (bool, error) {
 	if _, err := m.control.Read(ctx); err != nil {
+		if errors.Is(err, errBehind) {
+			m.last, m.old = 0, nil
+		}
 		return false, err
 	}
 	if err := m.trim(ctx); err != nil {

@@ -90,7 +90,7 @@ func (w *world) newEvaluator() *evaluator {
 	e.machine = stages.NewEvaluate(stages.EvaluateConfig{
 		Class: schemas.Telemetry, Log: w.broker, Trimmer: w.broker, Ticker: w.broker,
 		Clock: w.clock(int64(w.rng.Intn(17)-8) * unit), Claims: w.claim, Rules: &w.rules,
-		Active: func() bool { return e.active }, PartBytes: 2000,
+		Active: func() bool { return e.active }, PartBytes: 2000, Checkpoint: 4 * time.Second,
 	})
 	return e
 }
@@ -98,7 +98,7 @@ func (w *world) newEvaluator() *evaluator {
 // newKeeper keeps the control log so short that a run sees many snapshots.
 func (w *world) newKeeper() *stages.Snapshot {
 	return stages.NewSnapshot(stages.SnapshotConfig{
-		Log: w.broker, Trimmer: keeping{w}, Clock: w.clock(0), Rules: &w.rules, Every: 12, Keep: 25 * time.Second,
+		Log: w.broker, Trimmer: keeping{w}, Clock: w.clock(0), Rules: &w.rules, Every: 12, Keep: 5 * time.Second,
 	})
 }
 
@@ -139,7 +139,7 @@ func (w *world) reduce(k *worker, p int) {
 	if k.red[p] == nil {
 		k.red[p] = stages.NewReduce(stages.ReduceConfig{
 			Partition: schemas.Partition(p), Log: w.broker, Quarantine: quarantine{w},
-			Clock: w.clock(k.skew), Claims: w.claim, Rules: &w.rules,
+			Clock: w.clock(k.skew), Claims: w.claim, Rules: &w.rules, Events: 2,
 		})
 	}
 	w.step(k.red[p])
