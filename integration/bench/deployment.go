@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -179,6 +180,31 @@ func reduced(processor *process) (int64, error) {
 	return int64(m["millrace_reduce_events_total"]), err
 }
 
+// settle waits until the processor has committed so many events. Where no rule
+// waits for a class, nothing but the passing of time commits its last second:
+// tick frames let it pass.
+func (d *deployment) settle(ctx context.Context, processor *process, events int64) (int64, error) {
+	var done int64
+	var asked time.Time
+	err := until(ctx, "all events are reduced", func() (bool, error) {
+		var err error
+		if done, err = reduced(processor); done >= events || err != nil {
+			return true, err
+		}
+		if time.Since(asked) < time.Second {
+			return false, nil
+		}
+		asked = time.Now()
+		for _, p := range partitions() {
+			if _, err := d.js.Publish(ctx, p.Ticks(), nil); err != nil {
+				return false, err
+			}
+		}
+		return false, nil
+	})
+	return done, err
+}
+
 // stored is what the streams of events hold.
 type stored struct {
 	Messages int64 // frames, final frames and ticks
@@ -187,8 +213,8 @@ type stored struct {
 
 func (d *deployment) stored(ctx context.Context) (stored, error) {
 	var sum stored
-	for _, name := range eventStreams() {
-		s, err := d.js.Stream(ctx, name)
+	for _, p := range partitions() {
+		s, err := d.js.Stream(ctx, p.Stream())
 		if err != nil {
 			return sum, err
 		}
@@ -199,13 +225,9 @@ func (d *deployment) stored(ctx context.Context) (stored, error) {
 	return sum, nil
 }
 
-// eventStreams of the default layout.
-func eventStreams() []string {
-	names := []string{schemas.Audit.Stream()}
-	for p := range 4 {
-		names = append(names, schemas.Partition(p).Stream())
-	}
-	return names
+// partitions of the default layout.
+func partitions() []schemas.Partition {
+	return []schemas.Partition{0, 1, 2, 3, schemas.Audit}
 }
 
 // archived counts the events in the archive, and the bytes of their objects.
@@ -218,8 +240,8 @@ func (d *deployment) archived(ctx context.Context) (events, bytes int64, err err
 		return 0, 0, err
 	}
 	defer store.Close()
-	for _, name := range eventStreams() {
-		f := archive.Filter{Stream: name}
+	for _, p := range partitions() {
+		f := archive.Filter{Stream: p.Stream()}
 		for o, err := range archive.List(ctx, store, f) {
 			if err != nil {
 				return 0, 0, err

@@ -71,12 +71,7 @@ func measureMain(ctx context.Context, c config, via string) (_ *mainResult, err 
 	}
 	r.Published, r.Text = p.Events, p.Bytes
 	ended := time.Now()
-	err = until(ctx, "all events are reduced", func() (bool, error) {
-		var err error
-		r.Reduced, err = reduced(processor)
-		return r.Reduced >= r.Published, err
-	})
-	if err != nil {
+	if r.Reduced, err = d.settle(ctx, processor, r.Published); err != nil {
 		return nil, err
 	}
 	r.Drained = time.Since(ended)

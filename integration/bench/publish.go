@@ -54,10 +54,9 @@ func measurePublish(ctx context.Context, c config) (_ *publishResult, err error)
 		return nil, err
 	}
 
-	processor, reduce, err := d.catchUp(ctx, "processor", func(p *process) (bool, error) {
-		var err error
-		r.Reduced, err = reduced(p)
-		return r.Reduced >= r.Published, err
+	processor, reduce, err := d.catchUp(ctx, "processor", func(p *process) (err error) {
+		r.Reduced, err = d.settle(ctx, p, r.Published)
+		return err
 	})
 	if err != nil {
 		return nil, err
@@ -66,9 +65,11 @@ func measurePublish(ctx context.Context, c config) (_ *publishResult, err error)
 	if err := processor.stop(ctx); err != nil {
 		return nil, err
 	}
-	archiver, keep, err := d.catchUp(ctx, "archiver", func(p *process) (bool, error) {
-		m, err := p.metrics(ofEvents)
-		return int64(m["millrace_read_messages_total"]) >= all.Messages, err
+	archiver, keep, err := d.catchUp(ctx, "archiver", func(p *process) error {
+		return until(ctx, "everything is read", func() (bool, error) {
+			m, err := p.metrics(ofEvents)
+			return int64(m["millrace_read_messages_total"]) >= all.Messages, err
+		})
 	})
 	if err != nil {
 		return nil, err
@@ -84,8 +85,8 @@ func measurePublish(ctx context.Context, c config) (_ *publishResult, err error)
 	return r, err
 }
 
-// catchUp starts a daemon and measures from then on until it is done.
-func (d *deployment) catchUp(ctx context.Context, name string, done func(*process) (bool, error)) (*process, *moved, error) {
+// catchUp starts a daemon and measures from then on until done returns.
+func (d *deployment) catchUp(ctx context.Context, name string, done func(*process) error) (*process, *moved, error) {
 	m, err := newMeter(d.broker)
 	if err != nil {
 		return nil, nil, err
@@ -94,7 +95,7 @@ func (d *deployment) catchUp(ctx context.Context, name string, done func(*proces
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := until(ctx, name+" catches up", func() (bool, error) { return done(p) }); err != nil {
+	if err := done(p); err != nil {
 		return nil, nil, err
 	}
 	elapsed, parts, err := m.read()

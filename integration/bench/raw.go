@@ -97,9 +97,9 @@ func rawPublish(ctx context.Context, js jetstream.JetStream, inFlight int, lengt
 // storedFrames reads the first frames of every stream of events.
 func storedFrames(ctx context.Context, js jetstream.JetStream) ([]rawFrame, error) {
 	var frames []rawFrame
-	for _, name := range eventStreams() {
+	for _, p := range partitions() {
 		size := 0
-		err := consume(ctx, js, name, func(m jetstream.Msg) bool {
+		err := consume(ctx, js, p.Stream(), func(m jetstream.Msg) bool {
 			h := nats.Header{}
 			first := map[string]string{}
 			for k, v := range m.Headers() {
@@ -113,7 +113,7 @@ func storedFrames(ctx context.Context, js jetstream.JetStream) ([]rawFrame, erro
 				})
 			}
 			size += len(m.Data())
-			return size < frameMemory/len(eventStreams())
+			return size < frameMemory/len(partitions())
 		})
 		if err != nil {
 			return nil, err
