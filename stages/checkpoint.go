@@ -1,6 +1,7 @@
 package stages
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,7 +13,8 @@ import (
 	"github.com/dermai/millrace/schemas"
 )
 
-// partBytes is how much of packed state goes into one part of a checkpoint.
+// partBytes is how much of packed state goes into one part of a checkpoint,
+// unless told otherwise.
 const partBytes = 512_000
 
 // checkpoints knows the last two whole checkpoints, by the sequences of their
@@ -114,11 +116,12 @@ func (m *Evaluate) checkpoint() error {
 	}
 	m.saver.drop()
 	m.saver.tick, m.saver.needed = m.decider.Tick(), m.next
-	of := max(1, (len(state)+partBytes-1)/partBytes)
+	size := cmp.Or(m.cfg.PartBytes, partBytes)
+	of := max(1, (len(state)+size-1)/size)
 	for i := range of {
 		part := schemas.CheckpointPart{
 			Tick: m.saver.tick, Part: i + 1, Of: of,
-			Data: state[i*partBytes : min(len(state), (i+1)*partBytes)],
+			Data: state[i*size : min(len(state), (i+1)*size)],
 		}
 		data, err := schemas.Encode(part)
 		if err != nil {

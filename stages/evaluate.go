@@ -40,7 +40,8 @@ type EvaluateConfig struct {
 	Linger time.Duration
 	// Checkpoint is the time of ticks between checkpoints. 0: one minute.
 	Checkpoint time.Duration
-	// PartBytes bounds one message; see engine.Decider. 0: its default.
+	// PartBytes bounds a part of a decision (see engine.Decider) or of a
+	// checkpoint. 0: about half of what a message may hold.
 	PartBytes int
 	Metrics   *Metrics // nil: not counted
 }
@@ -64,6 +65,7 @@ type Evaluate struct {
 	chains  map[schemas.Partition]chain
 	heads   map[schemas.Partition]uint64 // last sequence read of each partials.<p>
 	next    uint64                       // sequence of PARTIALS to read
+	gapAt   uint64                       // sequence of PARTIALS that did not join; 0: none
 
 	logged  logged
 	claimed bool
@@ -173,9 +175,8 @@ func (m *Evaluate) absorbEntry(e fence.Entry) error {
 		return nil
 	}
 	last, known := m.chains[part.Partition]
-	if known && (part.From != last.To || part.ArrivalFrom != last.Arrival) {
-		return fence.Incident(part.Partition.Partials(), "message %d covers from %v, but the one before it ends at %v: "+
-			"the chain is broken", e.Seq, part.From, last.To)
+	if part.From != last.To || known && part.ArrivalFrom != last.Arrival {
+		return m.gap(e, &part, last)
 	}
 	if part.ArrivalTo < part.ArrivalFrom {
 		return fence.Incident(part.Partition.Partials(), "message %d: arrival falls from %d to %d", e.Seq, part.ArrivalFrom, part.ArrivalTo)
@@ -187,6 +188,22 @@ func (m *Evaluate) absorbEntry(e fence.Entry) error {
 		return fence.Incident(part.Partition.Partials(), "message %d: %v", e.Seq, err)
 	}
 	return nil
+}
+
+// errBehindPartials says that partials were trimmed before they were read.
+var errBehindPartials = errors.New("partials were trimmed beyond what was read of them")
+
+// gap judges a partial that does not join the one before it. An evaluator that
+// was away for longer than two checkpoints has missed what was trimmed behind
+// them, and restores the last. If the same partial does not join then either, the
+// chain is broken.
+func (m *Evaluate) gap(e fence.Entry, part *schemas.Partial, last chain) error {
+	if m.gapAt == e.Seq {
+		return fence.Incident(part.Partition.Partials(), "message %d covers from %v, but the one before it ends at %v: "+
+			"the chain is broken", e.Seq, part.From, last.To)
+	}
+	m.gapAt, m.decider, m.claimed, m.queue = e.Seq, nil, false, nil
+	return errBehindPartials
 }
 
 // settledTick is the last tick that may be decided: every partition that is open

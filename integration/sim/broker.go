@@ -16,8 +16,9 @@ const unit = 100_000_000 // ns
 type stream struct {
 	entries []fence.Entry // sequence i+1
 	heads   map[string]uint64
-	low     uint64 // first sequence kept
-	skew    int64  // ns; the leader's clock minus the true one
+	low     uint64            // first sequence kept
+	trimmed map[string]uint64 // by subject: what is below is gone
+	skew    int64             // ns; the leader's clock minus the true one
 }
 
 // broker is a model of the real one: what it has acknowledged stays, everything
@@ -29,6 +30,7 @@ type broker struct {
 	late    []lateAppend
 	calm    bool // no faults
 	stats   *Stats
+	errs    []error // what no machine may do
 }
 
 // lateAppend is a publish that is still under way, its sender long gone.
@@ -41,7 +43,7 @@ type lateAppend struct {
 func (b *broker) stream(name string) *stream {
 	s := b.streams[name]
 	if s == nil {
-		s = &stream{heads: map[string]uint64{}, low: 1, skew: int64(b.rng.Intn(11)-5) * unit}
+		s = &stream{heads: map[string]uint64{}, trimmed: map[string]uint64{}, low: 1, skew: int64(b.rng.Intn(11)-5) * unit}
 		b.streams[name] = s
 	}
 	return s
@@ -121,8 +123,14 @@ func (b *broker) Read(_ context.Context, name string, from uint64, limit int) ([
 	if from > uint64(len(s.entries)) || behind {
 		return nil, nil
 	}
-	found := s.entries[from-1:]
-	return found[:min(len(found), limit, 1+b.rng.Intn(8))], nil
+	var found []fence.Entry
+	most := min(limit, 1+b.rng.Intn(8))
+	for _, e := range s.entries[from-1:] {
+		if e.Seq >= s.trimmed[e.Subject] && len(found) < most {
+			found = append(found, e)
+		}
+	}
+	return found, nil
 }
 
 // Info implements fence.Log.
@@ -131,13 +139,13 @@ func (b *broker) Info(_ context.Context, name string) (fence.Info, error) {
 	return fence.Info{Created: 1, First: s.low, Last: uint64(len(s.entries))}, nil
 }
 
-// Trim implements fence.Trimmer. It removes from the front of the stream only,
-// which is all that the machines may rely on.
+// Trim implements fence.Trimmer, for one subject.
 func (b *broker) Trim(_ context.Context, name, subject string, seq uint64) error {
 	s := b.stream(name)
-	for s.low < seq && (subject == "" || s.entries[s.low-1].Subject == subject) {
-		s.low++
+	if s.heads[subject] < seq {
+		b.errs = append(b.errs, fmt.Errorf("%s is trimmed below %d, its head is %d", subject, seq, s.heads[subject]))
 	}
+	s.trimmed[subject] = max(s.trimmed[subject], seq)
 	return nil
 }
 

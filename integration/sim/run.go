@@ -54,7 +54,7 @@ func Run(seed int64) (Stats, error) {
 	if !w.drain(func() bool { return w.decided() >= end }) && len(w.errs) == 0 {
 		w.errs = append(w.errs, fmt.Errorf("stuck: decided up to tick %d, wanted %d", w.decided(), end))
 	}
-	if len(w.errs) == 0 {
+	if w.errs = append(w.errs, w.broker.errs...); len(w.errs) == 0 {
 		w.errs = append(w.errs, w.check())
 	}
 	if err := errors.Join(w.errs...); err != nil {

@@ -90,7 +90,7 @@ func (w *world) newEvaluator() *evaluator {
 	e.machine = stages.NewEvaluate(stages.EvaluateConfig{
 		Class: schemas.Telemetry, Log: w.broker, Trimmer: w.broker, Ticker: w.broker,
 		Clock: w.clock(int64(w.rng.Intn(17)-8) * unit), Claims: w.claim, Rules: &w.rules,
-		Active: func() bool { return e.active }, PartBytes: 2000, Checkpoint: 4 * time.Second,
+		Active: func() bool { return e.active }, PartBytes: 1500, Checkpoint: 4 * time.Second,
 	})
 	return e
 }
