@@ -81,7 +81,7 @@ func rawPublish(ctx context.Context, js jetstream.JetStream, inFlight int, lengt
 				// A message is changed while it is published, so each has its own.
 				msg := &nats.Msg{Subject: f.msg.Subject, Header: f.msg.Header, Data: f.msg.Data}
 				if _, err := js.PublishMsg(context.WithoutCancel(ctx), msg); err != nil {
-					return err
+					return fmt.Errorf("publish %d bytes: %w", len(msg.Data), err)
 				}
 				sent.Add(1)
 				events.Add(f.events)
@@ -158,7 +158,7 @@ func consume(ctx context.Context, js jetstream.JetStream, stream string, fn func
 	}
 	c, err := s.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{})
 	if err != nil {
-		return err
+		return fmt.Errorf("consume %s: %w", stream, err)
 	}
 	messages, err := c.Messages()
 	if err != nil {
@@ -168,7 +168,7 @@ func consume(ctx context.Context, js jetstream.JetStream, stream string, fn func
 	for {
 		m, err := messages.Next(jetstream.NextContext(ctx))
 		if err != nil {
-			return err
+			return fmt.Errorf("consume %s: %w", stream, err)
 		}
 		meta, err := m.Metadata()
 		if err != nil {
