@@ -85,7 +85,8 @@ type chain struct {
 type output struct {
 	kind string
 	data []byte
-	tick int64 // decided to its end when this is stored; 0: not yet
+	tick int64           // decided to its end when this is stored; 0: not yet
+	to   []schemas.State // of its transitions
 }
 
 // NewEvaluate prepares an evaluator.
@@ -308,6 +309,9 @@ func (m *Evaluate) enqueue(d schemas.Decision) error {
 		return fence.Incident(m.cfg.Class.Alerts(), "encode a decision: %v", err)
 	}
 	o := output{kind: schemas.TypeDecision, data: data}
+	for i := range d.Transitions {
+		o.to = append(o.to, d.Transitions[i].To)
+	}
 	if d.Done {
 		o.tick = d.Tick
 	}
@@ -333,6 +337,9 @@ func (m *Evaluate) settled(ctx context.Context, err error) (bool, error) {
 	if errors.Is(err, fence.ErrUnknown) || errors.Is(err, fence.ErrFull) {
 		return false, err
 	}
+	if errors.Is(err, fence.ErrFenced) {
+		m.metrics.fenced.WithLabelValues(m.cfg.Class.Alerts()).Inc()
+	}
 	// Fenced. What was decided ahead of the log is forgotten; a follower that
 	// only tried to claim is not ahead and keeps its state.
 	if m.claimed {
@@ -346,6 +353,9 @@ func (m *Evaluate) stored(ctx context.Context, o output) {
 	if o.kind == schemas.TypeClaim {
 		m.claimed = true
 		return
+	}
+	for _, to := range o.to {
+		m.metrics.transitions.WithLabelValues(string(m.cfg.Class), string(to)).Inc()
 	}
 	m.written = max(m.written, o.tick)
 	m.check.unnamed = false

@@ -254,6 +254,9 @@ func (m *Reduce) settled(err error) (bool, error) {
 	if errors.Is(err, fence.ErrUnknown) || errors.Is(err, fence.ErrFull) {
 		return false, err
 	}
+	if errors.Is(err, fence.ErrFenced) {
+		m.metrics.fenced.WithLabelValues(m.cfg.Partition.Partials()).Inc()
+	}
 	m.reducer, m.read = nil, nil // fenced, or refused for good: load again
 	return false, fence.Missing(err, m.cfg.Partition.Partials())
 }
