@@ -40,8 +40,9 @@ $(LINT): tools/go.mod tools/go.sum
 	cd tools && nice $(GO) build -o ../$(LINT) github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 
 .PHONY: bench
-bench: ## run the benchmarks once, with memory
-	$(GO) test -run '^$$' -bench . -benchmem ./...
+bench: ## measure the parts alone, then the whole beside plain NATS (docs/performance.md)
+	$(GO) test -run '^$$' -bench . -benchmem ./schemas ./rules/... ./archive ./internal/traffic
+	$(GO) run ./integration/bench
 
 .PHONY: fuzz
 fuzz: ## run each fuzz target for FUZZTIME (10s)

@@ -1,6 +1,10 @@
 package app
 
-import "context"
+import (
+	"context"
+	"os"
+	"runtime/debug"
+)
 
 // daemon is the grammar of a program that runs one part of the whole. Streams,
 // partitions and rules are made by millrace apply.
@@ -48,8 +52,15 @@ func (archiverRun) Run(ctx context.Context, s *session) error {
 	})
 }
 
+// memoryLimit is where a daemon collects garbage rather than grow, in bytes. With
+// the program itself it stays below 150 MiB. GOMEMLIMIT, if it is set, wins.
+const memoryLimit = 120 << 20
+
 // serve runs the parts of a daemon, connected to the broker, until ctx ends.
 func (s *session) serve(ctx context.Context, name string, parts func(*node) []func(context.Context) error) error {
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(memoryLimit)
+	}
 	n := s.newNode(name)
 	if err := n.connect(ctx, nil); err != nil {
 		return err

@@ -1,0 +1,95 @@
+package main_test
+
+import (
+	"encoding/json"
+	"errors"
+	"os/exec"
+	"path/filepath"
+	"testing"
+)
+
+// counted is what became of the events of a part.
+type counted struct {
+	Published, Reduced, Archived int64
+}
+
+// speed is what the report says of something that moved.
+type speed struct {
+	What           string
+	Events, Frames int64
+	Parts          []struct {
+		Name string
+		CPU  int64
+	}
+}
+
+// TestNothingIsLost runs every part for a moment: the numbers are of no use, but
+// every event is reduced once and archived once, and everything was measured.
+func TestNothingIsLost(t *testing.T) {
+	program := filepath.Join(t.TempDir(), "bench")
+	if out, err := exec.Command("go", "build", "-o", program, ".").CombinedOutput(); err != nil {
+		t.Fatalf("build: %v\n%s", err, out)
+	}
+	cmd := exec.CommandContext(t.Context(), program, "--json", "--dir", t.TempDir(),
+		"--for", "2s", "--short", "500ms", "--rate", "5000", "--samples", "4")
+	out, err := cmd.Output()
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+		t.Fatalf("%v: %s", err, exit.Stderr)
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	type mainJob struct {
+		counted
+		Via    string
+		Events speed
+		Plain  []speed
+	}
+	var got struct {
+		Publish struct {
+			counted
+			Stages, Plain []speed
+		}
+		Main, Door mainJob
+		Latency    struct{ Idle, Busy []int64 }
+	}
+	if err := json.Unmarshal(out, &got); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	for name, c := range map[string]counted{"publish": got.Publish.counted, "main": got.Main.counted, "door": got.Door.counted} {
+		if c.Published == 0 || c.Reduced != c.Published || c.Archived != c.Published {
+			t.Errorf("%s: %+v, want the same number three times", name, c)
+		}
+	}
+	for _, m := range []mainJob{got.Main, got.Door} {
+		if m.Published != 10_000 {
+			t.Errorf("%s: %d events, want 5,000 a second for 2 s", m.Via, m.Published)
+		}
+		want := map[string]int{"library": 4, "door": 5}[m.Via] // broker, daemons and driver
+		if len(m.Events.Parts) != want {
+			t.Errorf("%s: %d processes measured, want %d", m.Via, len(m.Events.Parts), want)
+		}
+	}
+	if n := len(got.Publish.Stages); n != 3 {
+		t.Errorf("%d stages alone, want 3", n)
+	}
+	for _, plain := range [][]speed{got.Publish.Plain, got.Main.Plain, got.Door.Plain} {
+		if len(plain) != 3 {
+			t.Errorf("%d rows of plain NATS, want 3", len(plain))
+		}
+		for _, p := range plain {
+			if p.Events == 0 || p.Frames == 0 {
+				t.Errorf("%s moved nothing", p.What)
+			}
+		}
+	}
+	for name, list := range map[string][]int64{"idle": got.Latency.Idle, "busy": got.Latency.Busy} {
+		if len(list) != 4 {
+			t.Errorf("%s: %d samples of latency, want 4", name, len(list))
+		}
+		for _, ns := range list {
+			if ns <= 0 {
+				t.Errorf("%s: decided %d ns before it was published", name, -ns)
+			}
+		}
+	}
+}
