@@ -48,9 +48,9 @@ func contents(t *testing.T, m *fencetest.Memory) []string {
 
 func TestLane(t *testing.T) {
 	const (
-		none, lose, lost     = fencetest.None, fencetest.LoseAppend, fencetest.LoseAnswer
-		delay, refuse, nope  = fencetest.Delay, fencetest.Refuse, fencetest.Full
-		unknown, full = "unknown", "full"
+		none, lose, lost    = fencetest.None, fencetest.LoseAppend, fencetest.LoseAnswer
+		delay, refuse, nope = fencetest.Delay, fencetest.Refuse, fencetest.Full
+		unknown, full       = "unknown", "full"
 	)
 	for _, tt := range []struct {
 		name   string

@@ -48,10 +48,11 @@ type laneWriter struct {
 	p   *Publisher
 	key laneKey
 
-	mu    sync.Mutex
-	queue []*call
-	bytes int           // of lines in queue
-	wake  chan struct{} // something was queued
+	mu      sync.Mutex
+	queue   []*call
+	bytes   int           // of lines in queue
+	trouble error         // why the frame in flight is not settled; nil: no attempt has failed
+	wake    chan struct{} // something was queued
 
 	lane   *fence.Lane
 	used   int64 // when the lane was last used, Unix ns
@@ -95,9 +96,12 @@ func (w *laneWriter) leave(c *call, why error) error {
 		return err
 	default:
 	}
+	if w.trouble != nil {
+		why = fmt.Errorf("%w; the last attempt: %v", why, w.trouble)
+	}
 	i := slices.Index(w.queue, c)
 	if i < 0 {
-		return fmt.Errorf("%w: the broker has not answered: %w", fence.ErrUnknown, why)
+		return fmt.Errorf("the broker has not answered: %w: %w", fence.ErrUnknown, why)
 	}
 	w.queue = slices.Delete(w.queue, i, i+1)
 	for _, line := range c.lines {
@@ -227,6 +231,7 @@ func (w *laneWriter) store(data []byte, h schemas.FrameHeader) error {
 	wait := retryFirst
 	for !h.Final || w.lane != nil {
 		err := w.attempt(data, h)
+		w.setTrouble(err)
 		switch {
 		case err == nil:
 			w.used = w.clock()
@@ -267,9 +272,19 @@ func (w *laneWriter) store(data []byte, h schemas.FrameHeader) error {
 			}
 			return fmt.Errorf("the publisher was closed: %w", err)
 		}
-		wait = min(2*wait, retryMost)
+		if wait *= 2; wait > retryMost {
+			wait = retryMost
+			w.p.conn.log.Warn().Err(err).Int("events", h.Events).Msg("a frame waits to be stored")
+		}
 	}
 	return nil
+}
+
+// setTrouble remembers why callers wait.
+func (w *laneWriter) setTrouble(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.trouble = err
 }
 
 // attempt sends the frame once, or what is in flight of it once more.

@@ -100,6 +100,9 @@ func appendError(err error, subject string, prev uint64) (error, string) {
 	if errors.Is(err, nats.ErrBadSubject) {
 		return fmt.Errorf("%s: %w", where, err), outcomeError
 	}
+	if errors.Is(err, jetstream.ErrNoStreamResponse) {
+		return fmt.Errorf("%s: %w: no stream answers: create it with millrace apply, unless the broker is just starting", where, fence.ErrUnknown), outcomeUnknown
+	}
 	var api *jetstream.APIError
 	if !errors.As(err, &api) {
 		return fmt.Errorf("%s: %w: %w", where, fence.ErrUnknown, err), outcomeUnknown

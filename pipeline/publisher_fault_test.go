@@ -341,6 +341,21 @@ func TestLostLane(t *testing.T) {
 	}
 }
 
+// Where no stream takes the events, who waits is told so.
+func TestNoStream(t *testing.T) {
+	s := pipelinetest.Start(t)
+	p := newPublisher(t, s.Connect(t), pipeline.PublisherConfig{Service: "shop"})
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	err := p.Publish(ctx, logEvent("x"))
+	if !errors.Is(err, fence.ErrUnknown) || !strings.Contains(err.Error(), "millrace apply") {
+		t.Errorf("got %v, want ErrUnknown and the mend", err)
+	}
+	ended, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	p.Close(ended)
+}
+
 func TestTooManyLanes(t *testing.T) {
 	_, c := deployed(t)
 	p := newPublisher(t, c, pipeline.PublisherConfig{Partitions: 2, Lanes: 2})
