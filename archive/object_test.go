@@ -303,8 +303,7 @@ func TestDamage(t *testing.T) {
 	damaged := func(what string, b []byte) {
 		t.Helper()
 		records, _, err := readObject(b)
-		var corrupt *archive.CorruptError
-		if !errors.As(err, &corrupt) {
+		if corrupt, ok := errors.AsType[*archive.CorruptError](err); !ok {
 			t.Errorf("%s: %v; want a CorruptError", what, err)
 		} else if corrupt.Offset < 0 || corrupt.Offset > int64(len(b)) || corrupt.What == "" {
 			t.Errorf("%s: names no place: %v", what, err)

@@ -52,7 +52,7 @@ func endAlert(a *schemas.Alert, t *schemas.Transition) {
 
 // alertIdentity is the same for alerts that a reader takes for one.
 func alertIdentity(a schemas.Alert) string {
-	b, _ := json.Marshal([]any{a.Alert, a.Labels}) // strings only: cannot fail
+	b, _ := json.Marshal([]any{a.Alert, a.Labels}) //nolint:errchkjson // strings only: cannot fail
 	return string(b)
 }
 
@@ -80,7 +80,7 @@ func (g *group) list(n *schemas.Notification, sections ...[]string) {
 }
 
 func size(a schemas.Alert) int {
-	b, _ := json.Marshal(a) // numbers come from JSON: cannot fail
+	b, _ := json.Marshal(a) //nolint:errchkjson // numbers come from JSON: cannot fail
 	return len(b)
 }
 

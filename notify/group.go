@@ -114,7 +114,7 @@ func (g *group) due(r *route) int64 {
 
 // flush makes the notification that is due at a tick, if there is something to
 // tell after all. Members that ended stay until drop.
-func (g *group) flush(r *route, tick int64, sendResolved bool) (n schemas.Notification, told bool) {
+func (g *group) flush(tick int64, sendResolved bool) (n schemas.Notification, told bool) {
 	changes := g.untold > 0
 	g.handOver()
 	var began, ended, goOn []string

@@ -168,7 +168,7 @@ func (p *Planner) advance(class schemas.Class, upto int64, out []schemas.Notific
 		}
 		p.clocks[class] = at
 		for _, g := range due {
-			n, told := g.flush(p.routes[g.Route], at, p.settings.SendResolved)
+			n, told := g.flush(at, p.settings.SendResolved)
 			for _, key := range g.drop() {
 				p.unlink(key, g)
 			}

@@ -80,7 +80,7 @@ func play(t *testing.T, text, script string) string {
 	p := newPlanner(t, config(t, text))
 	var out strings.Builder
 	seq := uint64(0)
-	for _, line := range strings.Split(script, "\n") {
+	for line := range strings.SplitSeq(script, "\n") {
 		line, _, _ = strings.Cut(line, "#")
 		if routes, ok := strings.CutPrefix(line, "routes "); ok {
 			if _, err := p.Reconfigure(config(t, "receivers: [{name: team, console: {}}, {name: other, console: {}}]\nroute: "+routes)); err != nil {

@@ -97,7 +97,7 @@ func (w *laneWriter) leave(c *call, why error) error {
 	default:
 	}
 	if w.trouble != nil {
-		why = fmt.Errorf("%w; the last attempt: %v", why, w.trouble)
+		why = fmt.Errorf("%w; the last attempt: %v", why, w.trouble) //nolint:errorlint // says why; decides nothing
 	}
 	i := slices.Index(w.queue, c)
 	if i < 0 {
@@ -131,7 +131,7 @@ func (w *laneWriter) resolve(c *call, n int, err error) {
 	w.p.finished(c)
 	err = c.err
 	if err != nil && c.some {
-		err = fmt.Errorf("a part of the events is stored: %v", err)
+		err = fmt.Errorf("a part of the events is stored: %v", err) //nolint:errorlint // the cause may say "nothing was stored"
 	}
 	if c.done != nil {
 		c.done <- err

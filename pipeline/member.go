@@ -170,7 +170,7 @@ func (m *Member) run(ctx context.Context) {
 		if updates == nil {
 			if w, err := m.kv.WatchAll(ctx, jetstream.UpdatesOnly(), jetstream.MetaOnly()); err == nil {
 				updates = w.Updates()
-				defer w.Stop()
+				defer func() { _ = w.Stop() }() // the broker forgets it anyway
 			}
 		}
 		select {

@@ -167,7 +167,7 @@ func (p *Publisher) Publish(ctx context.Context, events ...schemas.Event) error 
 		}
 	}
 	if fault != nil && stored > 0 {
-		return fmt.Errorf("publish: a part of the events is stored: %v", fault)
+		return fmt.Errorf("publish: a part of the events is stored: %v", fault) //nolint:errorlint // the cause may say "nothing was stored"
 	}
 	if fault != nil {
 		return fmt.Errorf("publish: %w", fault)
@@ -213,19 +213,19 @@ func (p *Publisher) PublishEncoded(ctx context.Context, kind schemas.Kind, servi
 func (p *Publisher) Enqueue(e schemas.Event) bool {
 	key, line, err := p.encode(e)
 	if err != nil {
-		p.shed(shedInvalid, 1)
+		p.shed(shedInvalid)
 		p.conn.log.Debug().Err(err).Msg("an event was not enqueued")
 		return false
 	}
 	size := p.weigh([][]byte{line})
 	if !p.room.TryAcquire(size) {
-		p.shed(shedFull, 1)
+		p.shed(shedFull)
 		return false
 	}
-	c := &call{lines: [][]byte{line}, left: 1, size: size, lost: func() { p.shed(shedRefused, 1) }}
+	c := &call{lines: [][]byte{line}, left: 1, size: size, lost: func() { p.shed(shedRefused) }}
 	if err := p.add(key, c); err != nil {
 		p.room.Release(size)
-		p.shed(shedFull, 1)
+		p.shed(shedFull)
 		return false
 	}
 	return true
@@ -238,9 +238,7 @@ const (
 	shedRefused = "refused" // the broker did not take it
 )
 
-func (p *Publisher) shed(reason string, n int) {
-	p.conn.metrics.shed.WithLabelValues(reason).Add(float64(n))
-}
+func (p *Publisher) shed(reason string) { p.conn.metrics.shed.WithLabelValues(reason).Inc() }
 
 // encode makes the event's line, and says which lane it belongs to.
 func (p *Publisher) encode(e schemas.Event) (laneKey, []byte, error) {

@@ -87,7 +87,7 @@ func firstSince(ctx context.Context, s jetstream.Stream, since time.Time) (uint6
 	if err != nil {
 		return 0, err
 	}
-	defer s.DeleteConsumer(ctx, consumer.CachedInfo().Name)
+	defer func() { _ = s.DeleteConsumer(ctx, consumer.CachedInfo().Name) }() // the broker forgets it anyway
 	batch, err := consumer.FetchNoWait(1)
 	if err != nil {
 		return 0, err

@@ -182,8 +182,11 @@ const (
 	text                 // in value.s
 	truth                // true or false: value.n is 1 or 0
 	compound             // a list or an object, in value.x
-	anything kind = missing
 )
+
+// anything stands, as the type of a field, for a value that is known only when an
+// event comes.
+const anything = missing
 
 // value is what a part of an expression is for one event. The zero value is
 // missing.

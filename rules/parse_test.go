@@ -84,12 +84,11 @@ func TestFaults(t *testing.T) {
 	var got []place
 	var walk func(error)
 	walk = func(err error) {
-		var fault *rules.Fault
 		if joined, ok := err.(interface{ Unwrap() []error }); ok {
 			for _, e := range joined.Unwrap() {
 				walk(e)
 			}
-		} else if errors.As(err, &fault) {
+		} else if fault, ok := errors.AsType[*rules.Fault](err); ok {
 			got = append(got, place{fault.File, fault.Line, fault.Column, fault.Field})
 		}
 	}

@@ -50,8 +50,8 @@ func parseTemplate(s string, labels []string) (template, int, error) {
 	line := 0
 	for {
 		text, rest, found := strings.Cut(s, "{{")
-		if strings.Contains(text, "}}") {
-			return nil, line + strings.Count(text[:strings.Index(text, "}}")], "\n"), fmt.Errorf("}} without {{ before it: remove it")
+		if before, _, closed := strings.Cut(text, "}}"); closed {
+			return nil, line + strings.Count(before, "\n"), fmt.Errorf("}} without {{ before it: remove it")
 		}
 		t = append(t, piece{text: text})
 		if !found {

@@ -129,7 +129,7 @@ func FuzzDecode(f *testing.F) {
 // FuzzAppendJSON goes the other way, from an event a program made.
 func FuzzAppendJSON(f *testing.F) {
 	f.Add(byte(0), "api", "a", "b", "c", int64(5), 1.5)
-	f.Add(byte(1), "api", "n", "gauge", "c", int64(-1e18), -0.0)
+	f.Add(byte(1), "api", "n", "gauge", "c", int64(-1e18), math.Copysign(0, -1))
 	f.Add(byte(2), "api", "u", "A", "r", int64(0), 1e300)
 	f.Fuzz(func(t *testing.T, kind byte, service, a, b, c string, ns int64, x float64) {
 		e := schemas.Event{Service: service, Time: ns, ID: c, Attributes: map[string]any{a: []any{b, x}, b: map[string]any{c: x}, "n": nil}}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -75,11 +76,11 @@ func fieldOf(p jsontext.Pointer) string {
 		steps = append(steps, step)
 	}
 	fault := &DecodeError{}
-	for i := len(steps) - 1; i >= 0; i-- {
-		if n, err := strconv.Atoi(steps[i]); err == nil && n >= 0 {
-			fault.item(n)
+	for _, step := range slices.Backward(steps) {
+		if n, err := strconv.Atoi(step); err == nil && n >= 0 {
+			fault = fault.item(n)
 		} else {
-			fault.in(steps[i])
+			fault = fault.in(step)
 		}
 	}
 	return fault.Field

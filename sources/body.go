@@ -257,8 +257,7 @@ func gzipFault(err error) error {
 // faultOf names what is wrong with an event.
 func faultOf(err error, index, line int) Fault {
 	f := Fault{Index: index, Line: line, Reason: err.Error(), long: err == error(errLong)}
-	var e *schemas.DecodeError
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*schemas.DecodeError](err); ok {
 		f.Field, f.Reason = e.Field, e.Reason
 		if e.Mend != "" {
 			f.Reason += "; " + e.Mend

@@ -118,7 +118,7 @@ func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	if err == nil {
 		w.WriteHeader(http.StatusAccepted)
-		fmt.Fprintf(w, "{\"accepted\":%d}\n", accepted)
+		fmt.Fprintf(w, "{\"accepted\":%d}\n", accepted) //nolint:gosec // a number
 		return
 	}
 	d.Metrics.refused("http", err.reason, 1)
@@ -130,7 +130,8 @@ func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	w.WriteHeader(err.status)
 	// json escapes <, > and &, so that a browser that is shown it finds no markup.
-	json.NewEncoder(w).Encode(struct {
+	//nolint:errchkjson // a client that went away gets no answer
+	_ = json.NewEncoder(w).Encode(struct {
 		Error  string  `json:"error"`
 		Stored int     `json:"stored,omitempty"`
 		Events []Fault `json:"events,omitempty"`
@@ -162,7 +163,7 @@ func (d *door) serve(w http.ResponseWriter, r *http.Request) (accepted int, _ *r
 		return nil
 	}}
 	// Where the connection has no deadlines, as in a test's recorder, nobody is slow.
-	http.NewResponseController(w).SetReadDeadline(time.Now().Add(d.BodyTimeout))
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(d.BodyTimeout))
 	in := inflate(http.MaxBytesReader(w, r.Body, maxWire), r.Header.Get("Content-Encoding"))
 	if bad := d.read(&b, in, lines); bad != nil {
 		return 0, bad

@@ -127,13 +127,11 @@ func rename(t *testing.T, from, to string) {
 // age makes a file older by some minutes than it is.
 func age(t *testing.T, path string, minutes int) {
 	t.Helper()
-	now := time.Now()
-	if info, err := os.Stat(path); err != nil {
+	info, err := os.Stat(path)
+	if err != nil {
 		t.Fatal(err)
-	} else {
-		now = info.ModTime()
 	}
-	then := now.Add(-time.Duration(minutes) * time.Minute)
+	then := info.ModTime().Add(-time.Duration(minutes) * time.Minute)
 	if err := os.Chtimes(path, then, then); err != nil {
 		t.Fatal(err)
 	}

@@ -69,7 +69,7 @@ func (b *broker) deliver() {
 			rest = append(rest, l)
 			continue
 		}
-		b.put(l.m, int64(l.prev)) // refused where the world has moved on
+		_, _ = b.put(l.m, int64(l.prev)) // refused where the world has moved on
 	}
 	b.late = rest
 }
@@ -87,7 +87,7 @@ func (b *broker) Append(_ context.Context, m fence.Message, prev uint64) (uint64
 	case 0:
 		return 0, fmt.Errorf("lost on the way: %w", fence.ErrUnknown)
 	case 1:
-		b.put(m, int64(prev))
+		_, _ = b.put(m, int64(prev))
 		return 0, fmt.Errorf("answer lost: %w", fence.ErrUnknown)
 	case 2:
 		b.late = append(b.late, lateAppend{b.now + int64(1+b.rng.Intn(40))*unit, m, prev})

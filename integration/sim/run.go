@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand"
+	"slices"
 
 	"github.com/dermai/millrace/integration/reference"
 	"github.com/dermai/millrace/rules/engine"
@@ -66,10 +67,10 @@ func Run(seed int64) (Stats, error) {
 // decided is the last tick that is logged as decided to its end.
 func (w *world) decided() int64 {
 	entries := w.broker.stream(schemas.StreamAlerts).entries
-	for i := len(entries) - 1; i >= 0; i-- {
-		if entries[i].Header[schemas.HeaderType] == schemas.TypeDecision {
+	for _, entrie := range slices.Backward(entries) {
+		if entrie.Header[schemas.HeaderType] == schemas.TypeDecision {
 			var d schemas.Decision
-			if must(schemas.DecodeInto(entries[i].Data, &d)); d.Done {
+			if must(schemas.DecodeInto(entrie.Data, &d)); d.Done {
 				return d.Tick
 			}
 		}

@@ -153,19 +153,23 @@ func (w *world) genesis(first schemas.RuleSource) {
 		subjects = append(subjects, schemas.Partition(p).Partials())
 	}
 	for _, s := range subjects {
-		w.broker.put(fence.Message{Subject: s, Header: fence.Header{schemas.HeaderType: schemas.TypeGenesis}}, 0)
+		w.put(fence.Message{Subject: s, Header: fence.Header{schemas.HeaderType: schemas.TypeGenesis}})
 	}
 	d := deployment
 	w.control(schemas.ControlEntry{Deployment: &d})
 	w.apply(first, 0, 1)
 }
 
+// put stores a message without a fault.
+func (w *world) put(m fence.Message) {
+	_, err := w.broker.put(m, -1)
+	must(err)
+}
+
 func (w *world) control(e schemas.ControlEntry) {
 	data, err := schemas.Encode(e)
-	if err != nil {
-		panic(err)
-	}
-	w.broker.put(fence.Message{Subject: schemas.SubjectControl, Header: fence.Header{schemas.HeaderType: schemas.TypeControl}, Data: data}, -1)
+	must(err)
+	w.put(fence.Message{Subject: schemas.SubjectControl, Header: fence.Header{schemas.HeaderType: schemas.TypeControl}, Data: data})
 }
 
 func (w *world) apply(source schemas.RuleSource, open ...schemas.Partition) {

@@ -52,7 +52,7 @@ func TestSeeds(t *testing.T) {
 		lines(traffic.New(traffic.Config{Seed: seed}), 1000, func(_ int, line []byte, _ schemas.Kind, _ string) { b.Write(line) })
 		return b.String()
 	}
-	if all(1) != all(1) {
+	if first, again := all(1), all(1); first != again {
 		t.Error("one seed, two streams")
 	}
 	if all(1) == all(2) {
