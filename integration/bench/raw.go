@@ -23,6 +23,9 @@ const rawStream = "RAW"
 // frameMemory bounds the frames that are moved again, in bytes. They go round.
 const frameMemory = 128 << 20
 
+// pullBytes is what is asked for at once, in bytes: as much as Millrace's readers.
+const pullBytes = 4 << 20
+
 // rawFrame is a stored frame on its way through plain nats.go.
 type rawFrame struct {
 	msg    *nats.Msg
@@ -160,7 +163,9 @@ func consume(ctx context.Context, js jetstream.JetStream, stream string, fn func
 	if err != nil {
 		return fmt.Errorf("consume %s: %w", stream, err)
 	}
-	messages, err := c.Messages()
+	// The default, 500 messages at once, is more than a server keeps for a client
+	// where frames are large: it would close the connection.
+	messages, err := c.Messages(jetstream.PullMaxBytes(pullBytes))
 	if err != nil {
 		return err
 	}
