@@ -70,6 +70,13 @@ func measureLatency(ctx context.Context, c config) (_ *latencyResult, err error)
 			return nil, err
 		}
 	}
+	// Rules are in force some seconds after they were applied, and count nothing
+	// that arrived before.
+	select {
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-time.After(8 * time.Second):
+	}
 	r := new(latencyResult)
 	if r.Idle, err = d.probe(ctx, "idle"); err != nil {
 		return nil, err
