@@ -70,7 +70,7 @@ func TestCommands(t *testing.T) {
 	env := append(os.Environ(), "MILLRACE_DATA="+t.TempDir(), "MILLRACE_HTTP_ADDR="+door, "MILLRACE_NATS_LISTEN="+broker)
 
 	ran := 0
-	for _, line := range strings.Split(strings.Join(blocks(t, read(t, "README.md"), "sh"), ""), "\n") {
+	for line := range strings.SplitSeq(strings.Join(blocks(t, read(t, "README.md"), "sh"), ""), "\n") {
 		line = strings.TrimSpace(line)
 		args, ours := strings.CutPrefix(line, "go run ./cmd/millrace ")
 		var cmd *exec.Cmd
