@@ -149,14 +149,14 @@ func (p *process) ready(ctx context.Context) {
 // eventually polls a condition.
 func eventually(ctx context.Context, t *testing.T, what string, ok func() bool, last *string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(ctx, 60*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
 	defer cancel()
 	poll := time.NewTicker(50 * time.Millisecond)
 	defer poll.Stop()
 	for !ok() {
 		select {
 		case <-ctx.Done():
-			t.Fatalf("not within a minute: %s: %s", what, *last)
+			t.Fatalf("not within three minutes: %s: %s", what, *last)
 		case <-poll.C:
 		}
 	}
