@@ -28,6 +28,15 @@ type Receiver interface {
 	Send(ctx context.Context, n schemas.Notification) (reference string, err error)
 }
 
+// Follower is a Receiver that can say more about what it has told, such as edit
+// its message. Follow is called in place of Send when the first notification of
+// n.Thread was delivered; first is the reference that Send returned for it. The
+// contract is that of Send.
+type Follower interface {
+	Receiver
+	Follow(ctx context.Context, n schemas.Notification, first string) (reference string, err error)
+}
+
 // Quarantine takes notifications that a receiver will never take. A nil error
 // means that it is stored; putting the same ID twice stores it once.
 type Quarantine interface {

@@ -15,6 +15,10 @@ type Notification struct {
 	Alerts []Alert `json:"alerts"`
 	// Truncated counts alerts of the group that were left out of Alerts.
 	Truncated int `json:"truncated,omitzero"`
+	// Thread is the ID of the notification that told of the group first since it
+	// was last at rest, also in that notification itself. Receivers keep the
+	// messages of one thread together.
+	Thread string `json:"thread,omitempty"`
 	// Covers is the sequence of ALERTS up to which the receiver is planned.
 	Covers uint64 `json:"covers"`
 }
