@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptrace"
@@ -41,6 +42,8 @@ type poster struct {
 	url     secret.Text
 	timeout time.Duration
 	now     func() time.Time
+	answer  int64                           // bytes of an answer that are read
+	after   func(http.Header) time.Duration // how long the other side asks to be left alone
 }
 
 // newPoster checks the URL, which option names in errors.
@@ -75,7 +78,8 @@ func newPoster(option string, u secret.Text, o HTTPOptions, now func() time.Time
 		return guard(address, local, allowed)
 	}}
 	return &poster{
-		url: u, timeout: o.Timeout, now: now,
+		url: u, timeout: o.Timeout, now: now, answer: maxAnswer,
+		after: func(h http.Header) time.Duration { return retryAfter(h, now()) },
 		client: &http.Client{
 			Transport: &http.Transport{
 				DialContext:     dialer.DialContext,
@@ -148,9 +152,9 @@ type answer struct {
 	body   []byte
 }
 
-// post makes one attempt. id goes along as the idempotency key. Errors are
-// *SendError.
-func (p *poster) post(ctx context.Context, id, contentType string, body []byte) (answer, error) {
+// post makes one attempt. id goes along as the idempotency key, and header, if
+// there is one, beside what every request has. Errors are *SendError.
+func (p *poster) post(ctx context.Context, id, contentType string, body []byte, header http.Header) (answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.timeout)
 	defer cancel()
 	var wrote atomic.Bool
@@ -160,6 +164,7 @@ func (p *poster) post(ctx context.Context, id, contentType string, body []byte) 
 	if err != nil {
 		return answer{}, &SendError{Reason: "the request cannot be made", Never: true} // err would show the URL
 	}
+	maps.Copy(req.Header, header)
 	req.Header.Set("Content-Type", contentType)
 	req.Header.Set("User-Agent", "millrace")
 	req.Header.Set("Idempotency-Key", id)
@@ -168,7 +173,7 @@ func (p *poster) post(ctx context.Context, id, contentType string, body []byte) 
 		return answer{}, &SendError{Reason: cause(err), Unsure: wrote.Load()}
 	}
 	defer resp.Body.Close()
-	text, readErr := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	text, readErr := io.ReadAll(io.LimitReader(resp.Body, p.answer))
 	e := &SendError{Status: resp.StatusCode, Code: code(text)}
 	switch status := resp.StatusCode; {
 	case status >= 200 && status < 300:
@@ -177,9 +182,9 @@ func (p *poster) post(ctx context.Context, id, contentType string, body []byte) 
 		}
 		return answer{resp.Header, text}, nil
 	case status == http.StatusTooManyRequests || status == http.StatusRequestTimeout || status == http.StatusTooEarly:
-		e.Reason, e.After = "asked to wait", p.retryAfter(resp.Header)
+		e.Reason, e.After = "asked to wait", p.after(resp.Header)
 	case status >= 500:
-		e.Reason, e.After = "the receiver is in trouble", p.retryAfter(resp.Header)
+		e.Reason, e.After = "the receiver is in trouble", p.after(resp.Header)
 	case status >= 400:
 		e.Reason, e.Never = "refused", true
 	default:
@@ -189,13 +194,13 @@ func (p *poster) post(ctx context.Context, id, contentType string, body []byte) 
 }
 
 // retryAfter reads seconds or a date; 0 for what is neither or in the past.
-func (p *poster) retryAfter(h http.Header) time.Duration {
+func retryAfter(h http.Header, now time.Time) time.Duration {
 	s := strings.TrimSpace(h.Get("Retry-After"))
 	if n, err := strconv.ParseUint(s, 10, 31); err == nil {
 		return time.Duration(n) * time.Second
 	}
 	if at, err := http.ParseTime(s); err == nil {
-		return max(0, at.Sub(p.now()))
+		return max(0, at.Sub(now))
 	}
 	return 0
 }

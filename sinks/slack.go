@@ -78,7 +78,7 @@ func (s *Slack) Send(ctx context.Context, n schemas.Notification) (string, error
 	if err != nil {
 		return "", &SendError{Reason: "the message cannot be written", Never: true}
 	}
-	got, err := s.poster.post(ctx, n.ID, "application/json; charset=utf-8", body)
+	got, err := s.poster.post(ctx, n.ID, "application/json; charset=utf-8", body, nil)
 	if e, ok := err.(*SendError); ok && permanentAtSlack[e.Code] {
 		e.Never = true
 	}

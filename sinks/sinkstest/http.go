@@ -78,10 +78,18 @@ func (s *server) seen() []request {
 	return append([]request(nil), s.requests...)
 }
 
-// HTTP runs what every receiver that posts to a URL must pass. build makes the
-// receiver for a URL, of which everything after the host is secret, and a
-// time-out for one attempt; now is the time that it reads dates by.
-func HTTP(t *testing.T, build func(t *testing.T, url string, timeout time.Duration, now func() time.Time) notify.Receiver) {
+// Build makes a receiver for a URL, of which everything after the host is
+// secret, and a time-out for one attempt; now is the time that it reads dates
+// by.
+type Build func(t *testing.T, url string, timeout time.Duration, now func() time.Time) notify.Receiver
+
+// HTTP runs what every receiver that posts to a URL, or to a path below it, must
+// pass if all that it asks of an answer is its status.
+func HTTP(t *testing.T, build Build) { Answered(t, "", build) }
+
+// Answered is HTTP for a receiver that reads the answer: yes is one that says
+// yes, and a 2xx without it is in doubt.
+func Answered(t *testing.T, yes string, build Build) {
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	status := func(code int, retryAfter string) func(*server, http.ResponseWriter, *http.Request) {
 		return func(_ *server, w http.ResponseWriter, r *http.Request) {
@@ -89,6 +97,10 @@ func HTTP(t *testing.T, build func(t *testing.T, url string, timeout time.Durati
 				w.Header().Set("Retry-After", retryAfter)
 			}
 			w.WriteHeader(code)
+			if code < 300 && yes != "" {
+				_, _ = io.WriteString(w, yes)
+				return
+			}
 			// An answer that repeats the secret.
 			fmt.Fprintf(w, "cannot POST %s", r.URL.Path)
 		}
@@ -96,6 +108,10 @@ func HTTP(t *testing.T, build func(t *testing.T, url string, timeout time.Durati
 	again := verdict{}
 	never := verdict{Permanent: true}
 	unsure := verdict{Ambiguous: true}
+	empty := verdict{OK: true} // a yes without a word
+	if yes != "" {
+		empty = unsure
+	}
 	for _, c := range []struct {
 		name   string
 		answer func(s *server, w http.ResponseWriter, r *http.Request)
@@ -104,7 +120,7 @@ func HTTP(t *testing.T, build func(t *testing.T, url string, timeout time.Durati
 	}{
 		{"200", status(200, ""), verdict{OK: true}, false},
 		{"201", status(201, ""), verdict{OK: true}, false},
-		{"204", func(_ *server, w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) }, verdict{OK: true}, false},
+		{"204", func(_ *server, w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) }, empty, false},
 		{"400", status(400, ""), never, false},
 		{"401", status(401, ""), never, false},
 		{"403", status(403, ""), never, false},
@@ -153,7 +169,7 @@ func HTTP(t *testing.T, build func(t *testing.T, url string, timeout time.Durati
 					return
 				}
 			}
-		}, verdict{OK: true}, false},
+		}, empty, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := newServer(t, c.answer)
@@ -175,7 +191,7 @@ func HTTP(t *testing.T, build func(t *testing.T, url string, timeout time.Durati
 				t.Fatalf("%d requests, want one for each call", len(seen))
 			}
 			for _, q := range seen {
-				if q.key != n.ID || q.path != "/services/"+secretPath || q.body != seen[0].body || !strings.Contains(q.body, n.ID) {
+				if q.key != n.ID || !strings.HasPrefix(q.path, "/services/"+secretPath) || q.path != seen[0].path || q.body != seen[0].body || !strings.Contains(q.body, n.ID) {
 					t.Errorf("request %+v, want the same body, with the id %s in it and as idempotency key", q, n.ID)
 				}
 			}
@@ -187,11 +203,13 @@ func HTTP(t *testing.T, build func(t *testing.T, url string, timeout time.Durati
 	}
 	t.Run("cut after an answer", func(t *testing.T) {
 		first := true
-		s := newServer(t, func(_ *server, w http.ResponseWriter, _ *http.Request) {
+		s := newServer(t, func(s *server, w http.ResponseWriter, r *http.Request) {
 			if !first {
 				cut(w, "")
+				return
 			}
 			first = false
+			status(200, "")(s, w, r)
 		})
 		r := build(t, s.URL+"/services/"+secretPath, 10*time.Second, time.Now)
 		for _, want := range []verdict{{OK: true}, unsure} {
