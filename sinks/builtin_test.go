@@ -3,8 +3,10 @@ package sinks_test
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -108,7 +110,8 @@ func TestOptionsAreHidden(t *testing.T) {
 func TestOpenUnknownType(t *testing.T) {
 	cfg := notify.Config{Receivers: []notify.ReceiverConfig{{Name: "a", Type: "slak"}, {Name: "b", Type: "console"}, {Name: "c", Type: "pager"}}}
 	out, err := sinks.Open(cfg, sinks.Builtin(), sinks.Env{})
-	want := "receivers[0].slak: no such type; use one of console, outbox, slack, webhook\nreceivers[2].pager: no such type; use one of console, outbox, slack, webhook"
+	all := strings.Join(slices.Sorted(maps.Keys(sinks.Builtin())), ", ")
+	want := "receivers[0].slak: no such type; use one of " + all + "\nreceivers[2].pager: no such type; use one of " + all
 	if err == nil || err.Error() != want || len(out) != 1 {
 		t.Errorf("%d receivers, %v", len(out), err)
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"unicode/utf16"
@@ -30,14 +31,22 @@ const (
 	slackEvidence = 300
 )
 
-// slackOptions are the options of a Slack incoming webhook.
+// slackOptions are the options of a Slack incoming webhook, or of a bot.
 type slackOptions struct {
 	// WebhookURL is the secret URL that Slack gave. Default: what the file
 	// WebhookURLFile, the variable SLACK_WEBHOOK_URL or the file that
-	// SLACK_WEBHOOK_URL_FILE names holds. None: the receiver is off.
+	// SLACK_WEBHOOK_URL_FILE names holds.
 	WebhookURL     string `yaml:"webhook_url"`
 	WebhookURLFile string `yaml:"webhook_url_file"`
-	HTTPOptions    `yaml:",inline"`
+	// BotToken is the token of a bot with the scope chat:write, in the same ways,
+	// and SLACK_BOT_TOKEN. Neither this nor a webhook: the receiver is off.
+	BotToken     string `yaml:"bot_token"`
+	BotTokenFile string `yaml:"bot_token_file"`
+	// Channel is where the bot posts: an ID, or #name. Giving it chooses the bot.
+	Channel string `yaml:"channel"`
+	// APIURL is where Slack's methods are. Default: https://slack.com/api.
+	APIURL      string `yaml:"api_url"`
+	HTTPOptions `yaml:",inline"`
 }
 
 // Slack posts to an incoming webhook. Slack cannot tell a second attempt at a
@@ -45,6 +54,7 @@ type slackOptions struct {
 // readers.
 type Slack struct {
 	poster *poster // nil: off
+	reason string  // why it is off; "": it has no webhook
 }
 
 func buildSlack(_ string, options notify.Options, env Env) (Sink, error) {
@@ -52,17 +62,33 @@ func buildSlack(_ string, options notify.Options, env Env) (Sink, error) {
 	if err := options.Decode(&o); err != nil {
 		return nil, err
 	}
+	if o.BotToken != "" || o.BotTokenFile != "" || o.Channel != "" {
+		if o.WebhookURL != "" || o.WebhookURLFile != "" {
+			return nil, errors.New("webhook_url and bot_token with channel: give one of the two")
+		}
+		token, err := env.readSecret("bot_token", secret.New(o.BotToken), o.BotTokenFile, "SLACK_BOT_TOKEN")
+		if err != nil {
+			return nil, err
+		}
+		if token.IsZero() {
+			return &Slack{reason: "no token: set bot_token_file, or SLACK_BOT_TOKEN in the environment"}, nil
+		}
+		return newSlackBot(o, token, env)
+	}
 	url, err := env.readSecret("webhook_url", secret.New(o.WebhookURL), o.WebhookURLFile, "SLACK_WEBHOOK_URL")
 	if err != nil || url.IsZero() {
 		return &Slack{}, err
 	}
 	p, err := newPoster("webhook_url", url, o.HTTPOptions, env.Now)
-	return &Slack{p}, err
+	return &Slack{poster: p}, err
 }
 
 // Off implements Sink.
 func (s *Slack) Off() (reason string, off bool) {
-	if s.poster == nil {
+	switch {
+	case s.reason != "":
+		return s.reason, true
+	case s.poster == nil:
 		return "no webhook: set webhook_url_file, or SLACK_WEBHOOK_URL in the environment", true
 	}
 	return "", false
@@ -107,6 +133,9 @@ var permanentAtSlack = map[string]bool{
 }
 
 type slackPayload struct {
+	Channel     string            `json:"channel,omitempty"`   // of a bot
+	TS          string            `json:"ts,omitempty"`        // of the message to update
+	ThreadTS    string            `json:"thread_ts,omitempty"` // of the message to reply to
 	Text        string            `json:"text"`
 	Mrkdwn      bool              `json:"mrkdwn"`
 	Parse       string            `json:"parse"`
@@ -171,8 +200,20 @@ func slackEscape(s string, limit int) string {
 	return b.String()
 }
 
-// slackMessage writes the payload.
-func slackMessage(n schemas.Notification) ([]byte, error) {
+// slackMessage writes the payload of a webhook.
+func slackMessage(n schemas.Notification) ([]byte, error) { return slackJSON(slackMessageOf(n)) }
+
+func slackJSON(m slackPayload) ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", " ")
+	err := enc.Encode(m)
+	return b.Bytes(), err
+}
+
+// slackMessageOf shows a notification in Slack's blocks.
+func slackMessageOf(n schemas.Notification) slackPayload {
 	heading := plain(title(n), slackHeader)
 	blocks := []slackBlock{{Type: "header", Text: &heading}}
 	shown, room := 0, slackRoom
@@ -195,15 +236,10 @@ func slackMessage(n schemas.Notification) ([]byte, error) {
 	}})
 	// Slack makes links of addresses in this text, so nothing of events is in it.
 	fallback := slackEscape(headline(n), slackHeader)
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", " ")
-	err := enc.Encode(slackPayload{
+	return slackPayload{
 		Text: fallback, Parse: "none",
 		Attachments: []slackAttachment{{Color: slackColor(n), Fallback: fallback, Blocks: blocks}},
-	})
-	return b.Bytes(), err
+	}
 }
 
 // length counts the characters of a block.
