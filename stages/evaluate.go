@@ -44,6 +44,7 @@ type EvaluateConfig struct {
 	// checkpoint. 0: about half of what a message may hold.
 	PartBytes int
 	Metrics   *Metrics // nil: not counted
+	Board     Board    // shows the alerts; nil: nobody
 }
 
 // Evaluate merges the partials of a class into windows, decides tick after tick
@@ -69,6 +70,7 @@ type Evaluate struct {
 
 	logged  logged
 	claimed bool
+	shown   bool // the board shows the alerts
 	queue   []output
 	written int64 // last tick that the log says is decided
 	changed int64 // last tick with a change that somebody is told of
@@ -85,14 +87,17 @@ type chain struct {
 type output struct {
 	kind string
 	data []byte
-	tick int64           // decided to its end when this is stored; 0: not yet
-	to   []schemas.State // of its transitions
+	tick int64 // decided to its end when this is stored; 0: not yet
+	made []schemas.Transition
 }
 
 // NewEvaluate prepares an evaluator.
 func NewEvaluate(cfg EvaluateConfig) *Evaluate {
 	if cfg.Active == nil {
 		cfg.Active = func() bool { return true }
+	}
+	if cfg.Board == nil {
+		cfg.Board = noBoard{}
 	}
 	cfg.Checkpoint = cmp.Or(cfg.Checkpoint, time.Minute)
 	return &Evaluate{
@@ -106,6 +111,26 @@ func NewEvaluate(cfg EvaluateConfig) *Evaluate {
 
 // Step implements Machine.
 func (m *Evaluate) Step(ctx context.Context) (bool, error) {
+	busy, err := m.step(ctx)
+	m.show()
+	return busy, err
+}
+
+// show begins or ends to show the alerts: those of an evaluator that decides,
+// which is assigned and has claimed. One that somebody else has fenced does not
+// know it before it appends, but it knows that it is no longer assigned.
+func (m *Evaluate) show() {
+	switch decides := m.claimed && m.decider != nil && m.cfg.Active(); {
+	case m.shown && !decides:
+		m.shown = false
+		m.cfg.Board.Hide()
+	case !m.shown && decides && len(m.queue) == 0: // nothing is decided ahead of the log
+		m.shown = true
+		m.cfg.Board.Show(m.decider.Standing())
+	}
+}
+
+func (m *Evaluate) step(ctx context.Context) (bool, error) {
 	if m.writer.Unsettled() {
 		return m.settled(ctx, m.writer.Settle(ctx))
 	}
@@ -264,6 +289,9 @@ func (m *Evaluate) emit(parts []schemas.Decision) error {
 		if err != nil {
 			return err
 		}
+		if covered && m.shown { // the first part of a tick whose writer did not end it
+			m.cfg.Board.Change(d.Transitions)
+		}
 		if covered || (len(d.Transitions)+len(d.Admitted)+len(d.Released) == 0) {
 			continue
 		}
@@ -308,10 +336,7 @@ func (m *Evaluate) enqueue(d schemas.Decision) error {
 	if err != nil {
 		return fence.Incident(m.cfg.Class.Alerts(), "encode a decision: %v", err)
 	}
-	o := output{kind: schemas.TypeDecision, data: data}
-	for i := range d.Transitions {
-		o.to = append(o.to, d.Transitions[i].To)
-	}
+	o := output{kind: schemas.TypeDecision, data: data, made: d.Transitions}
 	if d.Done {
 		o.tick = d.Tick
 	}
@@ -354,8 +379,11 @@ func (m *Evaluate) stored(ctx context.Context, o output) {
 		m.claimed = true
 		return
 	}
-	for _, to := range o.to {
-		m.metrics.transitions.WithLabelValues(string(m.cfg.Class), string(to)).Inc()
+	for i := range o.made {
+		m.metrics.transitions.WithLabelValues(string(m.cfg.Class), string(o.made[i].To)).Inc()
+	}
+	if m.shown && len(o.made) > 0 {
+		m.cfg.Board.Change(o.made)
 	}
 	m.written = max(m.written, o.tick)
 	m.check.unnamed = false

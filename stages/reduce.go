@@ -36,6 +36,7 @@ type ReduceConfig struct {
 	// passed. 0: 50,000.
 	Events  int64
 	Metrics *Metrics // nil: not counted
+	Tally   Tally    // of what is committed; nil: not counted
 }
 
 // Reduce folds the frames of one partition and commits what they add to every
@@ -46,6 +47,7 @@ type Reduce struct {
 	control *Control
 	writer  *fence.Writer
 	metrics *Metrics
+	tally   Tally
 
 	reducer *engine.Reducer // nil: to be loaded
 	created int64           // of the stream that is read
@@ -62,12 +64,16 @@ type Reduce struct {
 // NewReduce prepares a reducer. It claims its subject at the first Step.
 func NewReduce(cfg ReduceConfig) *Reduce {
 	cfg.Events = cmp.Or(cfg.Events, commitEvents)
+	if cfg.Tally == nil {
+		cfg.Tally = noTally{}
+	}
 	return &Reduce{
 		cfg:     cfg,
 		stream:  cfg.Partition.Stream(),
 		control: NewControl(cfg.Log, cfg.Clock, cfg.Rules),
 		writer:  fence.NewWriter(cfg.Log, cfg.Partition.Partials(), cfg.Claims),
 		metrics: cfg.Metrics.orNone(),
+		tally:   cfg.Tally,
 	}
 }
 
@@ -78,7 +84,7 @@ func (m *Reduce) Step(ctx context.Context) (bool, error) {
 	}
 	if _, err := m.control.Read(ctx); err != nil {
 		if errors.Is(err, errBehind) {
-			m.reducer, m.read = nil, nil
+			m.forget()
 		}
 		return false, err
 	}
@@ -231,6 +237,9 @@ func (m *Reduce) foldEvent(ctx context.Context) error {
 		}
 	}
 	m.reducer.Fold(index, event)
+	if event != nil {
+		m.tally.Count(event)
+	}
 	m.frame.advance()
 	m.events++
 	return nil
@@ -259,6 +268,7 @@ func (m *Reduce) commit(ctx context.Context, kind string) (bool, error) {
 // settled judges the outcome of an append or of settling one.
 func (m *Reduce) settled(err error) (bool, error) {
 	if err == nil {
+		m.tally.Commit()
 		m.metrics.frontier.WithLabelValues(m.cfg.Partition.String()).Set(float64(m.aFrom) / 1e9)
 		return true, nil
 	}
@@ -268,6 +278,12 @@ func (m *Reduce) settled(err error) (bool, error) {
 	if errors.Is(err, fence.ErrFenced) {
 		m.metrics.fenced.WithLabelValues(m.cfg.Partition.Partials()).Inc()
 	}
-	m.reducer, m.read = nil, nil // fenced, or refused for good: load again
+	m.forget() // fenced, or refused for good: load again
 	return false, fence.Missing(err, m.cfg.Partition.Partials())
+}
+
+// forget drops what was folded and not committed: it will be read again.
+func (m *Reduce) forget() {
+	m.reducer, m.read = nil, nil
+	m.tally.Drop()
 }

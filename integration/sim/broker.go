@@ -30,7 +30,8 @@ type broker struct {
 	late    []lateAppend
 	calm    bool // no faults
 	stats   *Stats
-	errs    []error // what no machine may do
+	unsure  map[string]bool // tokens of appends whose answer was lost
+	errs    []error         // what no machine may do
 }
 
 // lateAppend is a publish that is still under way, its sender long gone.
@@ -82,6 +83,7 @@ func (b *broker) Append(_ context.Context, m fence.Message, prev uint64) (uint64
 	}
 	if fault >= 0 && fault <= 2 {
 		b.stats.Unknown++
+		b.unsure[m.Header[fence.HeaderToken]] = true
 	}
 	switch fault {
 	case 0:

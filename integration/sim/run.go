@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand"
 	"slices"
+	"sort"
 
 	"github.com/dermai/millrace/integration/reference"
 	"github.com/dermai/millrace/rules/engine"
@@ -22,8 +23,8 @@ const (
 // agrees.
 func Run(seed int64) (Stats, error) {
 	rng := rand.New(rand.NewSource(seed))
-	w := &world{ctx: context.Background(), rng: rng}
-	w.broker = &broker{rng: rng, now: start, streams: map[string]*stream{}, stats: &w.stats}
+	w := &world{ctx: context.Background(), rng: rng, tallied: map[string]int{}}
+	w.broker = &broker{rng: rng, now: start, streams: map[string]*stream{}, stats: &w.stats, unsure: map[string]bool{}}
 	w.genesis(someRules(rng))
 	for i := range 3 + rng.Intn(3) {
 		w.lanes = append(w.lanes, newLane(w, i, schemas.Partition(i%(partitions-1))))
@@ -101,6 +102,8 @@ func (w *world) check() error {
 		reference.Differ("undisturbed run", live, undisturbed),
 		reference.Differ("backtest", live, w.backtest(schedule, events, last)),
 		w.counted(rows, last),
+		w.counts(stored(messages)),
+		w.shows(live),
 	)
 }
 
@@ -154,6 +157,39 @@ func (w *world) backtest(s *engine.Schedule, events []oracle.Event, last int64) 
 		must(d.Add(r.Cut().Rows))
 	}
 	return decideTo(d, last)
+}
+
+// stored lists the ids of a partition's events between two positions.
+func stored(messages []reference.Message) func(schemas.Partition, schemas.Position, schemas.Position) []string {
+	type event struct {
+		at schemas.Position
+		id string
+	}
+	events := map[schemas.Partition][]event{}
+	for _, m := range messages {
+		for i, e := range m.Events {
+			if e != nil {
+				events[m.Partition] = append(events[m.Partition], event{schemas.Position{Seq: m.Entry.Seq, Index: i}, e.ID})
+			}
+		}
+	}
+	return func(p schemas.Partition, from, to schemas.Position) (ids []string) {
+		list := events[p]
+		first := sort.Search(len(list), func(i int) bool { return !before(list[i].at, from) })
+		for _, e := range list[first:] {
+			if !before(e.at, to) {
+				break
+			}
+			ids = append(ids, e.id)
+		}
+		return ids
+	}
+}
+
+// before tells whether an event lies before a position, which says how many
+// events of its message were read.
+func before(event, at schemas.Position) bool {
+	return event.Seq < at.Seq || event.Seq == at.Seq && event.Index < at.Index
 }
 
 func decideTo(d *engine.Decider, last int64) (list []schemas.Transition) {

@@ -86,6 +86,9 @@ func line(at int64, message string, service, user int, bad bool, value float64) 
 // send puts lines into a frame and sends it.
 func (l *lane) send(w *world, lines ...string) {
 	l.n++
+	for i, text := range lines {
+		lines[i] = fmt.Sprintf(`{"id":"%s/%d/%d",%s`, l.subject, l.n, i, strings.TrimPrefix(text, "{"))
+	}
 	h := schemas.FrameHeader{Counter: l.n, Events: len(lines)}
 	l.flight = &fence.Message{Subject: l.subject, Header: h.Map(), Data: schemas.Pack(nil, []byte(strings.Join(lines, "\n")))}
 	l.unsure, l.retry = false, 0

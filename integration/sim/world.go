@@ -27,6 +27,7 @@ type Stats struct {
 	Crashes, Zombies, EvaluatorCrashes, Outages int
 	Unknown, Stale, Fenced, Backward            int
 	Reloads, Snapshots, Ticks, Transitions      int
+	Tallied, Unheard                            int
 }
 
 // Add adds the counts of another run.
@@ -54,6 +55,8 @@ type world struct {
 	lanes   []*lane
 	opened  bool // the last partition
 	sources []schemas.RuleSource
+	tallied map[string]int // events counted, by id
+	last    board          // of the evaluator that decided last
 }
 
 // worker is a process that reduces; it may own any partition, and another may
@@ -71,6 +74,8 @@ type evaluator struct {
 	machine *stages.Evaluate
 	active  bool
 	pause   int64
+	board   board
+	seen    bool // it was stepped since active changed
 }
 
 func (w *world) claim() string { w.claims++; return fmt.Sprintf("c%d", w.claims) }
@@ -90,7 +95,7 @@ func (w *world) newEvaluator() *evaluator {
 	e.machine = stages.NewEvaluate(stages.EvaluateConfig{
 		Class: schemas.Telemetry, Log: w.broker, Trimmer: w.broker, Ticker: w.broker,
 		Clock: w.clock(int64(w.rng.Intn(17)-8) * unit), Claims: w.claim, Rules: &w.rules,
-		Active: func() bool { return e.active }, PartBytes: 1500, Checkpoint: 4 * time.Second,
+		Active: func() bool { return e.active }, PartBytes: 1500, Checkpoint: 4 * time.Second, Board: &e.board,
 	})
 	return e
 }
@@ -139,7 +144,7 @@ func (w *world) reduce(k *worker, p int) {
 	if k.red[p] == nil {
 		k.red[p] = stages.NewReduce(stages.ReduceConfig{
 			Partition: schemas.Partition(p), Log: w.broker, Quarantine: quarantine{w},
-			Clock: w.clock(k.skew), Claims: w.claim, Rules: &w.rules, Events: 2,
+			Clock: w.clock(k.skew), Claims: w.claim, Rules: &w.rules, Events: 2, Tally: &tally{w: w},
 		})
 	}
 	w.step(k.red[p])
@@ -265,11 +270,12 @@ func (w *world) work() {
 			e.pause = b.now + int64(w.rng.Intn(60))*unit
 		}
 		if w.chance(30) {
-			e.active = !e.active
+			e.active, e.seen = !e.active, false
 		}
 		if b.now >= e.pause {
 			for n := w.rng.Intn(6); n >= 0; n-- {
 				w.step(e.machine)
+				e.seen = true
 			}
 		}
 	}
@@ -303,6 +309,7 @@ func (w *world) drain(until func() bool) bool {
 			return false
 		}
 		if until() {
+			w.last = e.board
 			return true
 		}
 	}

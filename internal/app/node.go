@@ -126,6 +126,7 @@ func (n *node) process(ctx context.Context) error {
 		Receivers: receivers,
 		Health:    n.health,
 		Registry:  n.registry,
+		Metrics:   sinks.PrometheusConfig{Endpoints: n.config.Metrics.Endpoints, Names: n.config.Metrics.Names},
 		Log:       n.log,
 	})
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/dermai/millrace/pipeline"
 	"github.com/dermai/millrace/rules"
 	"github.com/dermai/millrace/schemas"
+	"github.com/dermai/millrace/sinks"
 	"github.com/dermai/millrace/stages"
 )
 
@@ -29,6 +30,7 @@ type Config struct {
 	Receivers map[string]notify.Receiver // by name; those that are off are left out
 	Health    *ops.Health
 	Registry  prometheus.Registerer
+	Metrics   sinks.PrometheusConfig // of the metrics made from events
 	Log       zerolog.Logger
 }
 
@@ -41,6 +43,7 @@ type processor struct {
 	quarantine *pipeline.Quarantine
 	stages     *stages.Metrics
 	notify     *notify.Metrics
+	prometheus *sinks.Prometheus
 }
 
 // Run runs a processor until ctx ends (nil, with the work in hand done) or a
@@ -58,6 +61,7 @@ func Run(ctx context.Context, c Config) error {
 		quarantine: pipeline.NewQuarantine(c.Conn),
 		stages:     stages.NewMetrics(c.Registry),
 		notify:     notify.NewMetrics(c.Registry),
+		prometheus: sinks.NewPrometheus(c.Metrics, c.Registry),
 	}
 	if err := p.read(ctx); err != nil || ctx.Err() != nil {
 		return err
@@ -132,6 +136,7 @@ func (p *processor) reduce(part schemas.Partition) role {
 			return stages.NewReduce(stages.ReduceConfig{
 				Partition: part, Log: log, Quarantine: p.quarantine,
 				Clock: time.Now, Claims: rand.Text, Rules: p.rules, Metrics: p.stages,
+				Tally: p.prometheus.Tally(),
 			}), nil
 		},
 	}
@@ -146,6 +151,7 @@ func (p *processor) evaluate(class schemas.Class) role {
 			return stages.NewEvaluate(stages.EvaluateConfig{
 				Class: class, Log: log, Trimmer: log, Ticker: log, Clock: time.Now, Claims: rand.Text, Rules: p.rules,
 				Active: active, Linger: p.Notify.LongestHold(), Metrics: p.stages,
+				Board: p.prometheus.Board(class),
 			}), nil
 		},
 	}

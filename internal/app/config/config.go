@@ -41,6 +41,8 @@ type Config struct {
 	Archive Archive `yaml:"archive"`
 	// Publisher is how events come in from files.
 	Publisher Publisher `yaml:"publisher"`
+	// Metrics are those that are made from events.
+	Metrics Metrics `yaml:"metrics"`
 
 	// Notify is the route and the receivers.
 	Notify notify.Config `yaml:",inline"`
@@ -129,6 +131,17 @@ type Audit struct {
 	Dir Path `yaml:"dir"`
 }
 
+// Metrics are those that are made from events; see docs/metrics.md.
+type Metrics struct {
+	// Endpoints are templates of paths, such as /patients/{id}, that requests are
+	// counted under; every other path is "other". Default: none, which stands for
+	// paths with their identifiers cut out, the first 200.
+	Endpoints []string `yaml:"endpoints"`
+	// Names of metric events that are shown. Default: system.cpu,
+	// system.memory_percent, system.disk_percent and db.pool.
+	Names []string `yaml:"names"`
+}
+
 // seedNames are variables that applications beside us have already, for the
 // same things. A variable of ours wins.
 var seedNames = map[string]string{
@@ -150,6 +163,10 @@ func Default() Config {
 		Rules:      []Path{},
 		Archive:    Archive{Enabled: true, CutBytes: 10e6},
 		Publisher:  Publisher{Zone: "UTC", Follow: []Path{}, Audit: Audit{Enabled: true}},
+		Metrics: Metrics{
+			Endpoints: []string{},
+			Names:     []string{"system.cpu", "system.memory_percent", "system.disk_percent", "db.pool"},
+		},
 	}
 }
 
