@@ -28,6 +28,10 @@ test: install ## install what is missing and run every test
 race: install ## run the tests of the concurrent packages under the race detector
 	$(GO) test -race $(RACE)
 
+.PHONY: s3
+s3: ## run the archive on an S3 store, in a module of its own; the first build takes minutes
+	cd integration/s3 && $(GO) vet ./... && $(GO) test ./...
+
 .PHONY: lint
 lint: $(LINT) ## gofmt, go vet and golangci-lint
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "run gofmt -w on:"; echo "$$unformatted"; exit 1; fi

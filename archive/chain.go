@@ -69,13 +69,8 @@ func lastObject(ctx context.Context, store Store, c Chain, day string) (last Obj
 
 // load reads a whole object and checks it.
 func load(ctx context.Context, store Store, key string) (body []byte, x *Index, hash string, err error) {
-	r, err := store.Get(ctx, key, 0, -1)
-	if err != nil {
+	if body, err = ReadAll(ctx, store, key); err != nil {
 		return nil, nil, "", err
-	}
-	defer r.Close()
-	if body, err = io.ReadAll(r); err != nil {
-		return nil, nil, "", fmt.Errorf("read %s: %w", key, err)
 	}
 	o := NewReader(bytes.NewReader(body))
 	for err == nil {

@@ -123,7 +123,7 @@ func (s *FileStore) Put(ctx context.Context, key string, body io.Reader, size in
 }
 
 func (s *FileStore) put(ctx context.Context, key string, body io.Reader, size int64) (err error) {
-	if err := errors.Join(ctx.Err(), checkKey(key)); err != nil {
+	if err := errors.Join(ctx.Err(), CheckKey(key)); err != nil {
 		return err
 	}
 	dir := path.Dir(key)
@@ -215,7 +215,7 @@ func (s *FileStore) Get(ctx context.Context, key string, off, n int64) (io.ReadC
 }
 
 func (s *FileStore) get(ctx context.Context, key string, off, n int64) (io.ReadCloser, error) {
-	if err := errors.Join(ctx.Err(), checkKey(key)); err != nil {
+	if err := errors.Join(ctx.Err(), CheckKey(key)); err != nil {
 		return nil, err
 	}
 	if off < 0 {

@@ -62,11 +62,14 @@ func (c Chain) compare(d Chain) int {
 	)
 }
 
+// ClassAudit is the second name of every key of the audit trail.
+const ClassAudit = string(schemas.AuditTrail)
+
 // classOf is the class under which a stream is archived.
 func classOf(stream string) (string, error) {
 	switch stream {
 	case schemas.StreamAudit:
-		return string(schemas.AuditTrail), nil
+		return ClassAudit, nil
 	case schemas.StreamAlerts:
 		return "alerts", nil
 	case schemas.StreamControl:

@@ -43,9 +43,12 @@ var (
 	ErrNotFound = errors.New("no such object")
 )
 
-// checkKey refuses what is not a key. It is what keeps a key from leaving the
+// KeyBytes are the bytes of which keys are made.
+const KeyBytes = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-.=/"
+
+// CheckKey refuses what is not a key. It is what keeps a key from leaving the
 // store, in every driver.
-func checkKey(key string) error {
+func CheckKey(key string) error {
 	if len(key) > 1024 {
 		return fmt.Errorf("key of %d bytes: at most 1024", len(key))
 	}
@@ -70,4 +73,18 @@ func validName(name string) bool {
 		}
 	}
 	return true
+}
+
+// ReadAll reads a whole object.
+func ReadAll(ctx context.Context, store Store, key string) ([]byte, error) {
+	r, err := store.Get(ctx, key, 0, -1)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	b, err := io.ReadAll(r)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", key, err)
+	}
+	return b, nil
 }

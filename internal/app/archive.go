@@ -3,11 +3,7 @@ package app
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 
 	"github.com/dermai/millrace/archive"
 	"github.com/dermai/millrace/fence"
@@ -33,23 +29,6 @@ type archiveFilter struct {
 
 func (f archiveFilter) filter() archive.Filter {
 	return archive.Filter{Class: f.Class, Stream: f.Stream, Since: f.Since.nanoseconds(), Until: f.Until.nanoseconds()}
-}
-
-// archiveDir is where the archive is.
-func archiveDir(cfg *config.Config) string {
-	if cfg.Archive.Dir != "" {
-		return string(cfg.Archive.Dir)
-	}
-	return filepath.Join(string(cfg.Data), "archive")
-}
-
-// readArchive opens the archive and makes none where there is none.
-func (s *session) readArchive() (*archive.FileStore, error) {
-	dir := archiveDir(&s.config.Config)
-	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("archive: there is none in %s: name its directory with --data or archive.dir", dir)
-	}
-	return archive.OpenFileStore(dir)
 }
 
 // archiveLs lists objects.

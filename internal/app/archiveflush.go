@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 
-	"github.com/dermai/millrace/archive"
 	"github.com/dermai/millrace/internal/archiver"
 )
 
@@ -17,7 +16,7 @@ func (c *archiveFlush) Run(ctx context.Context, s *session) error {
 		return err
 	}
 	defer conn.Close()
-	store, err := archive.OpenFileStore(archiveDir(&s.config.Config))
+	store, err := s.openArchive(ctx)
 	if err != nil {
 		return err
 	}

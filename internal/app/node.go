@@ -14,7 +14,6 @@ import (
 	"github.com/rs/zerolog"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/dermai/millrace/archive"
 	"github.com/dermai/millrace/internal/app/ops"
 	"github.com/dermai/millrace/internal/archiver"
 	"github.com/dermai/millrace/internal/processor"
@@ -140,7 +139,7 @@ func (s *session) receivers() (map[string]sinks.Sink, error) {
 
 // keep archives until ctx ends.
 func (n *node) keep(ctx context.Context) error {
-	store, err := archive.OpenFileStore(archiveDir(&n.config.Config))
+	store, err := n.openArchive(ctx)
 	if err != nil {
 		return err
 	}

@@ -38,6 +38,7 @@ var arrows = map[string]string{
 	"pipeline":        "schemas fence internal/secret",
 	"internal/broker": "",
 	"archive":         "schemas fence internal/secret",
+	"archive/s3":      "archive internal/secret",
 	"notify":          "schemas fence",
 	"sinks":           "schemas notify internal/secret",
 	"sources":         "schemas",

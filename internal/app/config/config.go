@@ -102,11 +102,36 @@ type Archive struct {
 	Enabled bool `yaml:"enabled"`
 	// Dir is the directory of the objects. Default: archive in the data directory.
 	Dir Path `yaml:"dir"`
+	// S3 is the store of the objects instead of a directory.
+	S3 S3 `yaml:"s3"`
 	// CutBytes is the size at which an object is put. Default: 10MB.
 	CutBytes Size `yaml:"cut_bytes"`
 	// CutAge is how long events wait for an object to fill. Default: 0s, which
 	// stands for 1m for the audit trail and 5m for everything else.
 	CutAge time.Duration `yaml:"cut_age"`
+}
+
+// S3 is a store with the interface of S3 that keeps If-None-Match.
+type S3 struct {
+	// Endpoint is https://host[:port]; http:// on loopback only. Default: none,
+	// which stands for the directory.
+	Endpoint string `yaml:"endpoint"`
+	// Bucket holds the objects. It must exist.
+	Bucket string `yaml:"bucket"`
+	// AuditBucket holds those of the audit trail. Default: none, which stands for
+	// the bucket of everything else.
+	AuditBucket string `yaml:"audit_bucket"`
+	// Region of the buckets. Default: none; it is asked for.
+	Region string `yaml:"region"`
+	// Prefix stands before the keys of all objects. Default: none.
+	Prefix string `yaml:"prefix"`
+	// AccessKey and SecretKey. Default: none; they are looked for in the variables
+	// and files of the AWS tools, and asked for from the machine's role.
+	AccessKey secret.Text `yaml:"access_key"`
+	SecretKey secret.Text `yaml:"secret_key"`
+	// CA is a PEM file with the authorities that may vouch for the endpoint.
+	// Default: those of the system.
+	CA Path `yaml:"ca"`
 }
 
 // Publisher is how events come in from files.
@@ -221,6 +246,12 @@ func (c Config) Validate() error {
 	}
 	if d := c.Archive.CutAge; d != 0 && d < time.Second {
 		fault("archive.cut_age", "%v: use 1s or more, or 0s for the default", d)
+	}
+	if c.Archive.S3 != (S3{}) && c.Archive.S3.Endpoint == "" {
+		fault("archive.s3.endpoint", "empty; name the store, such as https://s3.eu-central-1.amazonaws.com")
+	}
+	if c.Archive.S3.Endpoint != "" && c.Archive.Dir != "" {
+		fault("archive.dir", "%q beside archive.s3: name one of them", string(c.Archive.Dir))
 	}
 	if _, err := time.LoadLocation(c.Publisher.Zone); err != nil || c.Publisher.Zone == "Local" {
 		fault("publisher.zone", "%q: use UTC or a name such as Europe/Vienna", c.Publisher.Zone)
