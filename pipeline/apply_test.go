@@ -33,7 +33,7 @@ func apply(t *testing.T, c *pipeline.Conn, l pipeline.Layout, dryRun bool) []str
 
 var everything = []string{
 	"create EVENTS_0", "create EVENTS_1", "create AUDIT", "create PARTIALS", "create ALERTS", "create CHECKPOINTS", "create CONTROL",
-	"create NOTIFY", "create DELIVERIES", "create QUARANTINE",
+	"create NOTIFY", "create DELIVERIES", "create QUARANTINE", "create REDRIVE",
 	"create members", "create silences", "create acks",
 	"genesis partials.0", "genesis partials.1", "genesis partials.audit", "genesis alerts.telemetry", "genesis checkpoints.telemetry",
 	"genesis alerts.audit", "genesis checkpoints.audit", "genesis notify.slack", "genesis deliveries.slack", "genesis control",

@@ -38,7 +38,7 @@ type Layout struct {
 	AlertsBytes     int64 // ALERTS and CHECKPOINTS each. 0: 512 MiB
 	ControlBytes    int64 // 0: 64 MiB
 	NotifyBytes     int64 // NOTIFY and DELIVERIES each. 0: 256 MiB
-	QuarantineBytes int64 // 0: 256 MiB
+	QuarantineBytes int64 // QUARANTINE and REDRIVE each. 0: 256 MiB
 
 	// Sync is called after streams were created, before anything is stored in
 	// them: the embedded server's Sync. nil: the server does that itself.
@@ -132,14 +132,17 @@ func (l Layout) streams() []jetstream.StreamConfig {
 	}
 	quarantine := stream(schemas.StreamQuarantine, "what could not be processed, with the reason", l.QuarantineBytes, "quarantine.*")
 	quarantine.MaxAge, quarantine.Duplicates = quarantineAge, quarantineDedup
+	redrive := stream(schemas.StreamRedrive, "what consumers get out of quarantine", l.QuarantineBytes, "redrive.*.*.*")
+	redrive.MaxAge = quarantineAge
 	return append(out,
 		stream(schemas.StreamPartials, "partial aggregates of the partitions", l.PartialsBytes, "partials.*"),
 		stream(schemas.StreamAlerts, "changes of alerts", l.AlertsBytes, "alerts.*"),
 		stream(schemas.StreamCheckpoint, "states of the evaluators", l.AlertsBytes, "checkpoints.*"),
 		stream(schemas.StreamControl, "rule sets and partitions in force", l.ControlBytes, schemas.SubjectControl),
-		stream(schemas.StreamNotify, "notifications to send", l.NotifyBytes, "notify.*"),
+		stream(schemas.StreamNotify, "notifications to send", l.NotifyBytes, "notify.*", "redrive.*.*"),
 		stream(schemas.StreamDeliveries, "attempts to send them", l.NotifyBytes, "deliveries.*"),
 		quarantine,
+		redrive,
 	)
 }
 

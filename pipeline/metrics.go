@@ -21,6 +21,9 @@ type metrics struct {
 	unknownFrames prometheus.Counter
 	buffered      prometheus.Gauge
 	quarantined   *prometheus.CounterVec // stage
+	consumed      *prometheus.CounterVec // consumer, outcome
+	consumerLag   *prometheus.GaugeVec   // consumer, stream
+	redelivered   *prometheus.CounterVec // consumer, stream
 }
 
 // outcomes of an append, as the label says them.
@@ -56,6 +59,10 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		buffered: prometheus.NewGauge(prometheus.GaugeOpts{
 			Namespace: "millrace", Name: "publisher_buffered_bytes", Help: "Bytes of events that wait to be stored."}),
 		quarantined: vec("quarantined_total", "Items put into quarantine.", "stage"),
+		consumed:    vec("consumer_events_total", "What consumers did with events: handled, skipped, retried, panicked, quarantined.", "consumer", "outcome"),
+		consumerLag: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Namespace: "millrace", Name: "consumer_lag_messages", Help: "Messages that no process of the consumer had taken when the last one came."}, []string{"consumer", "stream"}),
+		redelivered: vec("consumer_redelivered_total", "Messages that came again.", "consumer", "stream"),
 	}
 	if r == nil {
 		return m, nil
@@ -63,7 +70,7 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 	var faults []error
 	for _, c := range []prometheus.Collector{
 		m.disconnects, m.appends, m.appendSeconds, m.readMessages, m.readRestarts, m.frames, m.events,
-		m.shed, m.laneFaults, m.unknownFrames, m.buffered, m.quarantined,
+		m.shed, m.laneFaults, m.unknownFrames, m.buffered, m.quarantined, m.consumed, m.consumerLag, m.redelivered,
 	} {
 		faults = append(faults, r.Register(c))
 	}
@@ -71,4 +78,14 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		return nil, fmt.Errorf("metrics: %w; give each connection a registerer of its own", err)
 	}
 	return m, nil
+}
+
+// consumerMetrics counts what one consumer does with events.
+type consumerMetrics struct {
+	handled, skipped, retried, panics, quarantined prometheus.Counter
+}
+
+func (m *metrics) consumer(name string) consumerMetrics {
+	of := func(outcome string) prometheus.Counter { return m.consumed.WithLabelValues(name, outcome) }
+	return consumerMetrics{of("handled"), of("skipped"), of("retried"), of("panicked"), of("quarantined")}
 }

@@ -60,8 +60,10 @@ type Delivery struct {
 // Quarantined is something that could not be processed, with the reason and
 // where its bytes are.
 type Quarantined struct {
-	ID     string `json:"id"`    // <stream>/<seq>/<index>, or the notification's id
-	Stage  string `json:"stage"` // reduce, send, ...
+	// ID is <stream>/<seq>/<index>, or the notification's, with the consumer's name
+	// before it and /r<Redriven> behind it where there is one.
+	ID     string `json:"id"`
+	Stage  string `json:"stage"` // publish, reduce, send, consume
 	Reason string `json:"reason"`
 	Detail string `json:"detail,omitempty"`
 	Stream string `json:"stream"`
@@ -69,7 +71,20 @@ type Quarantined struct {
 	Index  int    `json:"index"` // event within the frame; -1: the whole frame
 	Data   []byte `json:"data"`  // its bytes, at most QuarantineBytes of them
 	Size   int    `json:"size"`  // length of all its bytes
+
+	Subject  string `json:"subject,omitempty"`  // on which it was stored
+	Arrival  int64  `json:"arrival,omitzero"`   // when, Unix ns
+	Consumer string `json:"consumer,omitempty"` // whose handler refused it
+	Redriven int    `json:"redriven,omitzero"`  // times that it was taken out of quarantine before
 }
+
+// Stages of quarantined items.
+const (
+	StagePublish = "publish" // refused at a door, or in a followed file
+	StageReduce  = "reduce"
+	StageSend    = "send"
+	StageConsume = "consume"
+)
 
 // QuarantineBytes bounds how much of a quarantined item is copied; the rest is
 // where Stream and Seq say.

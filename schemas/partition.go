@@ -104,6 +104,7 @@ const (
 	StreamNotify     = "NOTIFY"
 	StreamDeliveries = "DELIVERIES"
 	StreamQuarantine = "QUARANTINE"
+	StreamRedrive    = "REDRIVE"
 )
 
 // SubjectControl is the one subject of the control log.
@@ -141,6 +142,11 @@ func StreamOf(subject string) string {
 		return StreamDeliveries
 	case "quarantine":
 		return StreamQuarantine
+	case "redrive":
+		if strings.Count(rest, ".") == 1 { // redrive.<receiver>.<hash>
+			return StreamNotify
+		}
+		return StreamRedrive
 	}
 	return ""
 }

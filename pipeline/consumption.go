@@ -1,0 +1,245 @@
+package pipeline
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/dermai/millrace/schemas"
+	"github.com/nats-io/nats.go"
+)
+
+// consumption is a running Consume, whose handler gets values of type D.
+type consumption[D any] struct {
+	sub    Subscription
+	most   int // values in a call of the handler
+	handle func(context.Context, []D) error
+	open   func(*held)           // finds the lines of a message
+	decode func(*D, *item) error // reads one
+	where  func(*D) bool         // whether it is wanted; nil: it is
+
+	partitions bool   // are read; otherwise ALERTS
+	redrives   string // first token of the subjects of what was redriven
+
+	hand       *hand
+	quarantine *Quarantine
+	metrics    consumerMetrics
+	asking     sync.Mutex // where
+
+	mu      sync.Mutex
+	sources []*source
+}
+
+func (c *consumption[D]) run(ctx context.Context) error {
+	if err := c.sub.Validate(); err != nil {
+		return err
+	}
+	c.hand = newHand(c.sub.MaxBytes, c.openMessage)
+	c.quarantine = NewQuarantine(c.sub.Conn)
+	c.metrics = c.sub.Conn.metrics.consumer(c.sub.Name)
+
+	var reading, working sync.WaitGroup
+	if err := c.find(ctx, &reading); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	}
+	// A handler may go on for a while after ctx has ended.
+	handling, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	for range c.sub.Concurrency {
+		working.Go(func() { c.work(ctx, handling) })
+	}
+	ended := make(chan struct{})
+	var beating sync.WaitGroup
+	beating.Go(func() { c.beat(ended) })
+
+	<-ctx.Done()
+	reading.Wait()
+	c.hand.close()
+	grace := time.AfterFunc(c.sub.Grace, func() {
+		c.hand.cutOff()
+		stop()
+	})
+	working.Wait()
+	grace.Stop()
+	close(ended)
+	beating.Wait()
+	// What was acknowledged is only queued.
+	flush, done := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer done()
+	_ = c.sub.Conn.nats.FlushWithContext(flush) // if it is lost, it is given again
+	return nil
+}
+
+// beat tells the broker every now and then that what is in hand is worked on.
+func (c *consumption[D]) beat(ended <-chan struct{}) {
+	tick := time.NewTicker(c.sub.AckWait / 3)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ended:
+			return
+		case <-tick.C:
+		}
+		c.mu.Lock()
+		sources := c.sources
+		c.mu.Unlock()
+		for _, m := range c.hand.working(sources) {
+			_ = m.InProgress() // one that is lost costs a redelivery
+		}
+	}
+}
+
+// openMessage opens a message; one that cannot be read is one item.
+func (c *consumption[D]) openMessage(m *held) {
+	if m.source.stream != schemas.StreamRedrive || redriven(m) {
+		c.open(m)
+	}
+	if m.bad != nil {
+		m.lines, m.origin.Index = [][]byte{m.data}, -1
+	}
+}
+
+// redriven puts what was quarantined in place of the message that brings it
+// back, and tells whether that is a whole message that is to be opened.
+func redriven(m *held) bool {
+	var q schemas.Quarantined
+	if m.bad = schemas.DecodeInto(m.data, &q); m.bad != nil {
+		return false
+	}
+	m.name, m.data, m.arrival, m.redriven = q.Subject, q.Data, q.Arrival, q.Redriven
+	m.subject, _ = schemas.ParseSubject(m.name)
+	m.header = nats.Header{schemas.HeaderType: {schemas.TypeDecision}} // of a decision; events have none
+	m.origin = Position{Stream: q.Stream, Seq: q.Seq, Index: max(q.Index, 0)}
+	if q.Index < 0 {
+		return true
+	}
+	m.lines = [][]byte{q.Data}
+	return false
+}
+
+// position is where the item is stored.
+func (it *item) position() Position {
+	at := it.of.origin
+	at.Index += it.index
+	return at
+}
+
+// pieces is how many items a worker takes at once at most, where the handler
+// takes single ones: enough to spare locks, and few enough that other workers
+// get their share.
+const pieces = 64
+
+// work gives items to the handler until there are no more. Once running has
+// ended it only finishes messages that the handler saw some of, and with handling
+// not even those.
+func (c *consumption[D]) work(running, handling context.Context) {
+	most := c.most
+	if c.sub.Concurrency == 1 {
+		most = max(most, pieces)
+	}
+	var items, given []*item
+	var batch []D
+	for {
+		if items = c.hand.take(items[:0], most); len(items) == 0 {
+			return
+		}
+		for _, it := range items {
+			if handling.Err() != nil || running.Err() != nil && !it.of.touched.Load() {
+				it.fate = dropped
+				continue
+			}
+			var d D
+			if !c.read(handling, &d, it) {
+				continue
+			}
+			if batch, given = append(batch, d), append(given, it); len(batch) == c.most {
+				c.give(handling, batch, given)
+				batch, given = batch[:0], given[:0]
+			}
+		}
+		if len(batch) > 0 {
+			c.give(handling, batch, given)
+		}
+		clear(batch[:cap(batch)])
+		batch, given = batch[:0], given[:0]
+		c.hand.giveBack(items)
+	}
+}
+
+// read makes the value of an item, and tells whether the handler shall have it.
+func (c *consumption[D]) read(ctx context.Context, d *D, it *item) bool {
+	if it.verdict == nil {
+		it.verdict = it.of.bad
+	}
+	if it.verdict == nil {
+		it.verdict = c.decode(d, it)
+	}
+	if it.verdict != nil {
+		c.condemn(ctx, it)
+		return false
+	}
+	if c.where == nil {
+		return true
+	}
+	wanted, err := c.wanted(d)
+	switch {
+	case err != nil:
+		c.failed(ctx, it, err)
+		return false
+	case !wanted:
+		c.metrics.skipped.Inc()
+		it.fate = done
+	}
+	return wanted
+}
+
+// wanted asks the subscription. A panic is an error.
+func (c *consumption[D]) wanted(d *D) (wanted bool, err error) {
+	c.asking.Lock()
+	defer c.asking.Unlock()
+	defer func() {
+		if p := recover(); p != nil {
+			err = panicError{"where", fmt.Sprintf("%T", p)}
+		}
+	}()
+	return c.where(d), nil
+}
+
+// give calls the handler, and then, if a batch is at fault, with each alone.
+func (c *consumption[D]) give(ctx context.Context, batch []D, given []*item) {
+	for _, it := range given {
+		it.of.touched.Store(true)
+	}
+	err := c.call(ctx, batch)
+	if err == nil {
+		c.metrics.handled.Add(float64(len(batch)))
+		for _, it := range given {
+			it.fate = done
+		}
+		return
+	}
+	if len(batch) > 1 && (isPermanent(err) || slices.ContainsFunc(given, func(it *item) bool { return c.last(it, err) })) {
+		for i := range batch {
+			c.give(ctx, batch[i:i+1], given[i:i+1])
+		}
+		return
+	}
+	for _, it := range given {
+		c.failed(ctx, it, err)
+	}
+}
+
+// call calls the handler. A panic is an error.
+func (c *consumption[D]) call(ctx context.Context, batch []D) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = panicError{"the handler", fmt.Sprintf("%T", p)}
+		}
+	}()
+	return c.handle(ctx, batch)
+}
