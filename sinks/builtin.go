@@ -41,6 +41,7 @@ func Builtin() map[string]Builder {
 		"slack":   buildSlack,
 		"console": buildConsole,
 		"outbox":  buildOutbox,
+		"sentry":  buildSentry,
 		"webhook": buildWebhook,
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"strconv"
 
+	"github.com/dermai/millrace/notify"
 	"github.com/dermai/millrace/schemas"
 )
 
@@ -42,4 +43,16 @@ func (d Delivered) Position() string {
 type EventSink interface {
 	Write(ctx context.Context, events []Delivered) error
 	Off() (reason string, off bool)
+}
+
+// EventBuilder makes a receiver of events of one type from its options, as
+// Builder does one of notifications.
+type EventBuilder func(name string, options notify.Options, env Env) (EventSink, error)
+
+// BuiltinEvents are the types of receivers of events by the name they have in
+// the configuration. The map is the caller's.
+func BuiltinEvents() map[string]EventBuilder {
+	return map[string]EventBuilder{
+		"sentry": buildSentryEvents,
+	}
 }

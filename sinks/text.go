@@ -1,12 +1,14 @@
 package sinks
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf16"
 	"unicode/utf8"
 
 	"github.com/dermai/millrace/schemas"
@@ -36,6 +38,22 @@ func printable(s string, lines bool) string {
 		}
 	}
 	return b.String()
+}
+
+// visible writes what cannot be seen in JSON without line ends as \uXXXX.
+func visible(doc []byte) []byte {
+	out := make([]byte, 0, len(doc))
+	for _, r := range string(doc) {
+		switch high, low := utf16.EncodeRune(r); {
+		case unicode.IsPrint(r):
+			out = utf8.AppendRune(out, r)
+		case r > 0xffff:
+			out = fmt.Appendf(out, `\u%04x\u%04x`, high, low)
+		default:
+			out = fmt.Appendf(out, `\u%04x`, r)
+		}
+	}
+	return out
 }
 
 // truncate cuts a text to at most n characters, and says so.

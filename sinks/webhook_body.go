@@ -10,8 +10,6 @@ import (
 	"strings"
 	"text/template"
 	"time"
-	"unicode"
-	"unicode/utf16"
 
 	"github.com/dermai/millrace/schemas"
 )
@@ -110,18 +108,7 @@ func webhookJSON(v any) ([]byte, error) {
 	if err := enc.Encode(v); err != nil {
 		return nil, errors.New("the message cannot be written")
 	}
-	out := make([]byte, 0, b.Len())
-	for _, r := range strings.TrimSuffix(b.String(), "\n") {
-		switch high, low := utf16.EncodeRune(r); {
-		case unicode.IsPrint(r):
-			out = append(out, string(r)...)
-		case r > 0xffff:
-			out = fmt.Appendf(out, `\u%04x\u%04x`, high, low)
-		default:
-			out = fmt.Appendf(out, `\u%04x`, r)
-		}
-	}
-	return out, nil
+	return visible(bytes.TrimSuffix(b.Bytes(), []byte("\n"))), nil
 }
 
 // webhookTemplate makes a body of a webhookMessage. It is text of the
