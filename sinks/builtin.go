@@ -39,6 +39,7 @@ type Builder func(name string, options notify.Options, env Env) (Sink, error)
 func Builtin() map[string]Builder {
 	return map[string]Builder{
 		"slack":   buildSlack,
+		"email":   buildEmail,
 		"console": buildConsole,
 		"outbox":  buildOutbox,
 		"sentry":  buildSentry,

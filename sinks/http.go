@@ -60,13 +60,9 @@ func newPoster(option string, u secret.Text, o HTTPOptions, now func() time.Time
 	case parsed.User != nil:
 		return nil, fault("a URL with a user is not supported; remove it")
 	}
-	var allowed []netip.Prefix
-	for _, s := range o.AllowNetworks {
-		prefix, err := netip.ParsePrefix(s)
-		if err != nil {
-			return nil, errors.New("allow_networks: " + strconv.Quote(s) + ": use a network such as 10.0.0.0/8")
-		}
-		allowed = append(allowed, prefix)
+	dialer, err := o.dialer(local)
+	if err != nil {
+		return nil, err
 	}
 	if o.Timeout < 0 {
 		return nil, errors.New("timeout: negative; use 10s or so")
@@ -74,9 +70,6 @@ func newPoster(option string, u secret.Text, o HTTPOptions, now func() time.Time
 	if o.Timeout == 0 {
 		o.Timeout = defaultTimeout
 	}
-	dialer := &net.Dialer{Control: func(_, address string, _ syscall.RawConn) error {
-		return guard(address, local, allowed)
-	}}
 	return &poster{
 		url: u, timeout: o.Timeout, now: now, answer: maxAnswer,
 		after: func(h http.Header) time.Duration { return retryAfter(h, now()) },
@@ -93,6 +86,22 @@ func newPoster(option string, u secret.Text, o HTTPOptions, now func() time.Time
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 	}, nil
+}
+
+// dialer connects to what may be reached: local tells that the name is one of
+// this machine.
+func (o HTTPOptions) dialer(local bool) (*net.Dialer, error) {
+	var allowed []netip.Prefix
+	for _, s := range o.AllowNetworks {
+		prefix, err := netip.ParsePrefix(s)
+		if err != nil {
+			return nil, errors.New("allow_networks: " + strconv.Quote(s) + ": use a network such as 10.0.0.0/8")
+		}
+		allowed = append(allowed, prefix)
+	}
+	return &net.Dialer{Control: func(_, address string, _ syscall.RawConn) error {
+		return guard(address, local, allowed)
+	}}, nil
 }
 
 func isLoopback(host string) bool {

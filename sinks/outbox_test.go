@@ -5,10 +5,13 @@ import (
 	"errors"
 	"io"
 	"io/fs"
-	"mime/quotedprintable"
+	"mime"
+	"mime/multipart"
 	"net/mail"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -80,11 +83,16 @@ func TestOutboxHostile(t *testing.T) {
 		if len(m.Header) != 9 || m.Header.Get("Bcc") != "" || m.Header.Get("Message-Id") != "<"+n.ID+"@millrace>" {
 			t.Errorf("%d: headers %.300q", i, m.Header)
 		}
-		body, err := io.ReadAll(quotedprintable.NewReader(m.Body))
-		if err != nil {
-			t.Fatalf("%d: %v", i, err)
+		text, html := mailParts(t, m)
+		sinkstest.Visible(t, text)
+		sinkstest.Visible(t, html)
+		if size := len(text) + len(html); size > 100<<10 {
+			t.Errorf("%d: %d bytes of mail", i, size)
 		}
-		sinkstest.Visible(t, body)
+		// The same tags as for any other notification: texts are only text.
+		if diff := cmp.Diff(map[string]bool{}, strangeTags(html)); diff != "" {
+			t.Errorf("%d: tags (-want +got):\n%s", i, diff)
+		}
 		for line := range strings.SplitSeq(string(read(t, at, "email.eml")), "\r\n") {
 			if len(line) > 998 || strings.Contains(line, "\n") { // RFC 5322, 2.1.1
 				t.Errorf("%d: a line of %d bytes", i, len(line))
@@ -112,6 +120,49 @@ func TestOutboxHostile(t *testing.T) {
 			t.Errorf("wrote %s", f)
 		}
 	}
+}
+
+// mailParts reads the text and the HTML of a mail.
+func mailParts(t *testing.T, m *mail.Message) (text, html []byte) {
+	t.Helper()
+	kind, params, err := mime.ParseMediaType(m.Header.Get("Content-Type"))
+	if err != nil || kind != "multipart/alternative" {
+		t.Fatalf("%s: %v", kind, err)
+	}
+	r := multipart.NewReader(m.Body, params["boundary"])
+	var parts [][]byte
+	for {
+		p, err := r.NextPart() // decodes quoted-printable
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := io.ReadAll(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		parts = append(parts, b)
+	}
+	if len(parts) != 2 {
+		t.Fatalf("%d parts", len(parts))
+	}
+	return parts[0], parts[1]
+}
+
+var tag = regexp.MustCompile(`<(/?[^ >]+)`)
+
+// strangeTags are those that are not in the template.
+func strangeTags(html []byte) map[string]bool {
+	own := strings.Fields("!doctype html head meta title style body div h1 span p table tr th td")
+	out := map[string]bool{}
+	for _, m := range tag.FindAllSubmatch(html, -1) {
+		if name := strings.TrimPrefix(string(m[1]), "/"); !slices.Contains(own, name) {
+			out[name] = true
+		}
+	}
+	return out
 }
 
 // TestOutboxAgain sends twice, beside another sender, and after one that died.
