@@ -1,8 +1,10 @@
 package sinks_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"net/mail"
 	"strings"
 	"testing"
 	"time"
@@ -229,5 +231,29 @@ func TestEmailAddresses(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "not allowed") && !strings.Contains(err.Error(), "not the name") {
 			t.Errorf("%s: %v, want that the address is not allowed", host, err)
 		}
+	}
+}
+
+// TestEmailThread: the messages of a thread refer to its first.
+func TestEmailThread(t *testing.T) {
+	m := sinkstest.NewMail(t, sinkstest.MailConfig{})
+	email := emailAt(t, m, "none", "")
+	first, last := sinkstest.Notification(), sinkstest.Resolved()
+	first.Thread, last.Thread = first.ID, first.ID
+	for _, n := range []schemas.Notification{first, last} {
+		if _, err := email.Send(t.Context(), n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, want := range []string{"", "<" + first.ID + "@millrace>"} {
+		got, err := mail.ReadMessage(bytes.NewReader(m.Messages()[i].Data))
+		if err != nil || got.Header.Get("References") != want || got.Header.Get("In-Reply-To") != want {
+			t.Errorf("%d: headers %q, %v, want a reference to %q", i, got.Header, err, want)
+		}
+	}
+	last.ID, last.Thread = fmt.Sprintf("%032x", 9), "x>\r\nBcc: all@example.com"
+	var e *sinks.SendError
+	if _, err := email.Send(t.Context(), last); !errors.As(err, &e) || !e.Permanent() || len(m.Messages()) != 2 {
+		t.Errorf("%v: a thread that is none was sent", err)
 	}
 }
