@@ -15,14 +15,13 @@ import (
 
 // Limits of a mail: programs clip a message beyond about 100 KiB, Gmail at 102.
 const (
-	emailValue = 1000       // characters of one value
-	emailAlert = 8 << 10    // bytes of an alert, as text
-	emailRoom  = 24 << 10   // bytes of all alerts, as text
-	emailTitle = 200        // characters of a subject
-	emailToken = `^[\w-]+$` // what may stand in a header
+	emailValue = 1000     // characters of one value
+	emailAlert = 8 << 10  // bytes of an alert, as text
+	emailRoom  = 24 << 10 // bytes of all alerts, as text
+	emailTitle = 200      // characters of a subject
 )
 
-var emailID = regexp.MustCompile(emailToken)
+var emailID = regexp.MustCompile(`^[\w-]+$`) // what may stand in a header
 
 // emailMessage writes a notification as a mail (RFC 5322): the same as plain
 // text and as HTML. Its Message-ID is made of the notification's ID: copies of
