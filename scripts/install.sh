@@ -5,7 +5,7 @@
 set -euo pipefail
 
 # program:package
-needed=(jq:jq zstd:zstd curl:curl)
+needed=(jq:jq zstd:zstd curl:curl node:nodejs npm:npm)
 
 missing=()
 for pair in "${needed[@]}"; do

@@ -83,12 +83,25 @@ func (p *sentryProject) send(ctx context.Context, e *sentry.Event) error {
 }
 
 // sentryJSON writes an event so that whoever looks at the bytes sees all of them.
+// Exceptions are {"values": [...]}, as Sentry describes them: not everything that
+// takes what Sentry takes knows the bare list that sentry-go writes.
 func sentryJSON(e *sentry.Event) ([]byte, error) {
-	b, err := json.Marshal(e)
-	if err != nil {
-		return nil, err
+	type fields sentry.Event // without the method that writes it
+	type values struct {
+		Values []sentry.Exception `json:"values"`
 	}
-	return visible(b), nil
+	doc := struct {
+		*fields
+		Exception *values `json:"exception,omitempty"`
+	}{fields: (*fields)(e)}
+	if len(e.Exception) > 0 {
+		doc.Exception = &values{e.Exception}
+	}
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	err := enc.Encode(doc)
+	return visible(bytes.TrimSuffix(b.Bytes(), []byte("\n"))), err
 }
 
 // sentryAfter is how long no error events are wanted: what X-Sentry-Rate-Limits
