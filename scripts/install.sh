@@ -7,7 +7,17 @@ set -euo pipefail
 # program:package
 needed=(jq:jq zstd:zstd curl:curl node:nodejs npm:npm)
 
+# Python module:package, of the system's own Python
+modules=(
+	fastapi:python3-fastapi uvicorn:python3-uvicorn sqlalchemy:python3-sqlalchemy
+	psutil:python3-psutil prometheus_client:python3-prometheus-client
+	pythonjsonlogger:python3-pythonjsonlogger
+)
+
 missing=()
+for pair in "${modules[@]}"; do
+	/usr/bin/python3 -c "import ${pair%%:*}" 2>/dev/null || missing+=("${pair##*:}")
+done
 for pair in "${needed[@]}"; do
 	command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
 done

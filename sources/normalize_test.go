@@ -59,6 +59,11 @@ func TestNormalize(t *testing.T) {
 		defaults: sources.Defaults{Service: "derm"},
 		want:     `{"kind":"log","service":"derm","level":"ERROR","message":"Failed","error":{"stack":"Traceback (most recent call last):\nValueError: one\nand two"}}`,
 	}, {
+		name:     "a traceback that was asked for where there is no exception",
+		line:     `{"levelname": "ERROR", "message": "m", "exc_info": "NoneType: None"}`,
+		defaults: sources.Defaults{Service: "derm"},
+		want:     `{"kind":"log","service":"derm","level":"ERROR","message":"m"}`,
+	}, {
 		name:     "no traceback",
 		line:     `{"levelname": "INFO", "message": "m", "exc_info": null, "stack_info": null}`,
 		defaults: sources.Defaults{Service: "derm"},

@@ -163,11 +163,19 @@ func timeOf(v any, zone *time.Location) (int64, bool) {
 	return 0, false
 }
 
+// noException is what Python formats when exc_info was asked for and there was no
+// exception.
+const noException = "NoneType: None"
+
 // adoptTraceback makes an exception of exc_info, whose last line begins with the
 // exception's type.
 func adoptTraceback(e *schemas.Event) {
 	stack, ok := textOf(e.Attributes["exc_info"])
 	if !ok || stack == "" {
+		return
+	}
+	if strings.TrimSpace(stack) == noException {
+		delete(e.Attributes, "exc_info")
 		return
 	}
 	if e.Error == nil {

@@ -7,6 +7,7 @@ package testenv
 import (
 	"os"
 	"os/exec"
+	"strings"
 	"testing"
 )
 
@@ -22,5 +23,21 @@ func Need(tb testing.TB, program string) string {
 		tb.Fatalf("%s is not installed, and CI=true skips nothing: add it to scripts/install.sh", program)
 	}
 	tb.Skipf("%s is not installed: run make install", program)
+	return ""
+}
+
+// NeedPython returns the path of the system's Python, which has these modules.
+// Where one is missing, the test ends as with Need. It is not the first python3
+// in PATH, which may be another, without the packages of the system.
+func NeedPython(tb testing.TB, modules ...string) string {
+	tb.Helper()
+	const python = "/usr/bin/python3"
+	if err := exec.Command(python, "-c", "import "+strings.Join(modules, ", ")).Run(); err == nil {
+		return python
+	}
+	if os.Getenv("CI") == "true" {
+		tb.Fatalf("%s lacks one of %v, and CI=true skips nothing: add its package to scripts/install.sh", python, modules)
+	}
+	tb.Skipf("%s lacks one of %v: run make install", python, modules)
 	return ""
 }

@@ -1,0 +1,7 @@
+"""What the guide sets in the environment."""
+
+import os
+
+LOG_LEVEL = os.getenv("LOG_LEVEL", "INFO")
+HIPAA_AUDIT_ENABLED = os.getenv("HIPAA_AUDIT_ENABLED", "True") == "True"
+HIPAA_AUDIT_LOG_DIR = os.getenv("HIPAA_AUDIT_LOG_DIR", "./logs/audit")

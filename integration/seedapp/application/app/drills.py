@@ -1,0 +1,67 @@
+"""What the test makes happen. None of this is the guide's."""
+
+import asyncio
+import os
+import shutil
+from types import SimpleNamespace
+
+import psutil
+from fastapi import Response
+from sqlalchemy import text
+
+from app.application import app
+from app.core.logging import log_audit_event, logger
+from app.db.session import SessionLocal
+
+# What the machine measures is not the test's to choose, so the drill chooses it.
+machine = {"cpu": 12.0}
+psutil.cpu_percent = lambda interval=None: machine["cpu"]
+psutil.virtual_memory = lambda: SimpleNamespace(percent=40.0)
+psutil.disk_usage = lambda path: SimpleNamespace(percent=50.0)
+
+held = []
+
+
+@app.get("/patients/{number}")
+async def patient(number: int, status: int = 200, wait: float = 0):
+    await asyncio.sleep(wait)
+    return Response(status_code=status)
+
+
+@app.post("/patients/{number}/diagnosis")
+async def diagnose(number: int, body: dict):
+    log_audit_event("doc_123", "UPDATE", f"patient_{number}", body)
+    raise ValueError(f"no such diagnosis: {body}")  # nobody handles this
+
+
+@app.get("/drill/query")
+def query(name: str, ssn: str):
+    with SessionLocal() as db:
+        db.execute(text(f"SELECT pg_sleep(1.2), '{ssn}' AS ssn, :name AS name"), {"name": name})
+
+
+@app.post("/drill/cpu/{percent}")
+async def cpu(percent: float):
+    machine["cpu"] = percent
+
+
+@app.post("/drill/pool/{action}")
+def pool(action: str):
+    if action == "hold":
+        while len(held) < 3:
+            session = SessionLocal()
+            session.execute(text("SELECT 1"))
+            held.append(session)
+    while action == "release" and held:
+        held.pop().close()
+
+
+@app.post("/drill/backup")
+def backup(to: str):
+    logger.info("Job started", extra={"job": "nightly-backup"})
+    try:
+        shutil.copy("clinic.db", to)
+    except OSError:
+        logger.error("Job failed", extra={"job": "nightly-backup", "exit_code": 1}, exc_info=True)
+        return Response(status_code=202)
+    logger.info("Job finished", extra={"job": "nightly-backup", "exit_code": 0})
