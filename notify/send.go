@@ -63,6 +63,7 @@ type Send struct {
 type work struct {
 	seq          uint64
 	data         []byte
+	redriven     int // times that it was taken out of quarantine
 	notification schemas.Notification
 	attempt      int              // the last that began
 	outcome      schemas.Delivery // of that attempt, to be recorded
@@ -150,7 +151,7 @@ func (m *Send) fetch(ctx context.Context) (bool, error) {
 	}
 	for _, e := range entries {
 		m.next = e.Seq + 1
-		if e.Subject != schemas.NotifySubject(m.cfg.Name) || e.Header[schemas.HeaderType] != schemas.TypeNotification {
+		if !isFor(e, m.cfg.Name) {
 			continue
 		}
 		m.take(e)
@@ -164,7 +165,7 @@ func (m *Send) fetch(ctx context.Context) (bool, error) {
 
 // take puts a notification in hand. One that cannot be read is rejected.
 func (m *Send) take(e fence.Entry) {
-	m.now = &work{seq: e.Seq, data: e.Data}
+	m.now = &work{seq: e.Seq, data: e.Data, redriven: schemas.RedrivenTimes(e.Header)}
 	m.phase, m.notBefore = waiting, time.Time{}
 	if err := schemas.DecodeInto(e.Data, &m.now.notification); err != nil {
 		m.now.notification = schemas.Notification{}
@@ -217,8 +218,9 @@ func (m *Send) reject(ctx context.Context) error {
 	if id == "" {
 		id = fmt.Sprintf("%s/%d", schemas.StreamNotify, m.now.seq)
 	}
+	id = schemas.QuarantineID(id, m.now.redriven)
 	err := m.cfg.Quarantine.Put(ctx, schemas.Quarantined{
-		ID: id, Stage: "send", Reason: "rejected by " + m.cfg.Name, Detail: m.now.outcome.Detail,
+		ID: id, Stage: schemas.StageSend, Redriven: m.now.redriven, Reason: "rejected by " + m.cfg.Name, Detail: m.now.outcome.Detail,
 		Stream: schemas.StreamNotify, Seq: m.now.seq, Index: -1,
 		Data: m.now.data[:min(len(m.now.data), schemas.QuarantineBytes)], Size: len(m.now.data),
 	})

@@ -137,7 +137,7 @@ func settled(t *testing.T, s *pipelinetest.Server, name string) {
 	t.Helper()
 	js := admin(t, s)
 	pipelinetest.Within(t, "settle everything", func() bool {
-		for _, stream := range []string{"EVENTS_0", "EVENTS_1", "AUDIT", "REDRIVE"} {
+		for _, stream := range []string{"REDRIVE", "EVENTS_0", "EVENTS_1", "AUDIT"} {
 			c, err := js.Consumer(t.Context(), stream, name)
 			if errors.Is(err, jetstream.ErrConsumerNotFound) && stream != "REDRIVE" {
 				continue

@@ -104,13 +104,10 @@ func (c *consumption[D]) condemn(ctx context.Context, it *item) {
 func (c *consumption[D]) quarantined(it *item) schemas.Quarantined {
 	at := it.position()
 	q := schemas.Quarantined{
-		ID: c.sub.Name + "/" + at.String(), Stage: schemas.StageConsume, Reason: it.verdict.Error(),
+		ID: schemas.QuarantineID(c.sub.Name+"/"+at.String(), it.of.redriven), Stage: schemas.StageConsume, Reason: it.verdict.Error(),
 		Consumer: c.sub.Name, Redriven: it.of.redriven,
 		Stream: at.Stream, Seq: at.Seq, Index: at.Index, Subject: it.of.name, Arrival: it.of.arrival,
 		Data: it.line, Size: len(it.line),
-	}
-	if q.Redriven > 0 {
-		q.ID += fmt.Sprintf("/r%d", q.Redriven) // an item of its own, not the first one once more
 	}
 	if r := (*refusal)(nil); errors.As(it.verdict, &r) {
 		q.Detail = r.err.Error()

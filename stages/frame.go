@@ -63,14 +63,17 @@ func (f *frame) quarantined(stream string, index int, reason error) schemas.Quar
 		index = -1
 	}
 	return schemas.Quarantined{
-		ID:     fmt.Sprintf("%s/%d/%d", stream, f.entry.Seq, index),
-		Stage:  "reduce",
-		Reason: reason.Error(),
-		Stream: stream,
-		Seq:    f.entry.Seq,
-		Index:  index,
-		Data:   data[:min(len(data), schemas.QuarantineBytes)],
-		Size:   len(data),
+		ID:       fmt.Sprintf("%s/%d/%d", stream, f.entry.Seq, index),
+		Stage:    schemas.StageReduce,
+		Reason:   reason.Error(),
+		Stream:   stream,
+		Seq:      f.entry.Seq,
+		Index:    index,
+		Data:     data[:min(len(data), schemas.QuarantineBytes)],
+		Size:     len(data),
+		Subject:  f.entry.Subject,
+		Arrival:  f.entry.Time,
+		Redriven: schemas.RedrivenTimes(f.entry.Header),
 	}
 }
 
