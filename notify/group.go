@@ -20,6 +20,9 @@ type group struct {
 	Members map[string]*member `json:"members"`
 	Last    int64              `json:"last,omitempty"`  // tick of the last notification; 0: none
 	Since   int64              `json:"since,omitempty"` // tick of the first change that is untold; 0: none
+	// Thread is the ID of the notification that told of the group first since it
+	// was last at rest: no alert of it that the receiver thinks fires.
+	Thread string `json:"thread,omitempty"`
 
 	untold int // members whose Firing is not what was told
 	firing int
@@ -175,6 +178,16 @@ func (g *group) handOver() {
 			heir.Told, m.Told = true, false
 		}
 	}
+}
+
+// believed tells that the receiver thinks that an alert of the group fires.
+func (g *group) believed() bool {
+	for _, m := range g.Members {
+		if m.Told {
+			return true
+		}
+	}
+	return false
 }
 
 // drop removes the members that ended and gives their keys.

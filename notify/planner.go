@@ -175,6 +175,9 @@ func (p *Planner) advance(class schemas.Class, upto int64, out []schemas.Notific
 			if told {
 				out = append(out, p.complete(n, g, at))
 			}
+			if !g.believed() {
+				g.Thread = ""
+			}
 		}
 	}
 	p.clocks[class] = max(p.clocks[class], upto)
@@ -207,6 +210,10 @@ func (p *Planner) complete(n schemas.Notification, g *group, tick int64) schemas
 	n.Receiver, n.GroupKey, n.Class = p.receiver, g.Name, g.Class
 	n.Tick, n.Time = tick, tick*int64(p.tick)
 	n.ID = notificationID(n)
+	if g.Thread == "" {
+		g.Thread = n.ID
+	}
+	n.Thread = g.Thread
 	return n
 }
 

@@ -289,7 +289,7 @@ func TestPlannerTellsTheTruth(t *testing.T) {
 		p := newPlanner(t, cfg)
 		changes := history(rng, 9, 200)
 		truth, belief := map[string]bool{}, map[string]bool{}
-		last, ids := map[string]int64{}, map[string]bool{}
+		last, ids, threads := map[string]int64{}, map[string]bool{}, map[string]string{}
 		check := func(n schemas.Notification) {
 			if ids[n.ID] {
 				t.Fatalf("seed %d: id %s twice", seed, n.ID)
@@ -302,6 +302,12 @@ func TestPlannerTellsTheTruth(t *testing.T) {
 				t.Errorf("seed %d: tick %d repeats too early", seed, n.Tick)
 			}
 			last[n.GroupKey] = n.Tick
+			if first, ok := threads[n.GroupKey]; n.Thread != first && ok || n.Thread != n.ID && !ok {
+				t.Errorf("seed %d: tick %d, %s is of thread %s, want %s", seed, n.Tick, n.ID, n.Thread, first)
+			}
+			if threads[n.GroupKey] = n.Thread; n.Status == "resolved" {
+				delete(threads, n.GroupKey)
+			}
 			any, changed := false, false
 			for _, a := range n.Alerts {
 				if a.Status == "resolved" && !belief[a.Alert] {

@@ -120,6 +120,9 @@ func (p *Planner) move(from *group, key string) {
 			g.count(&moved, +1)
 		}
 		g.Last = max(g.Last, from.Last)
+		if m.Told && g.Thread == "" {
+			g.Thread = from.Thread
+		}
 		g.touch(p.clocks[from.Class] + 1)
 		if from.Since > 0 && g.Since > 0 {
 			g.Since = min(g.Since, from.Since)

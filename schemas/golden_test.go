@@ -33,6 +33,7 @@ var wire = map[string]any{
 	"control.snapshot.json": schemas.ControlEntry{Snapshot: &snapshot},
 	"control.tick.json":     schemas.ControlEntry{},
 	"notification.1.json":   notification,
+	"notification.2.json":   schemas.Notification{ID: "0123456789abcdef0123456789abcdef", Receiver: "team", GroupKey: "{}", Class: schemas.Telemetry, Tick: 9, Time: 9e9, Status: "resolved", Reason: "resolved", Alerts: []schemas.Alert{}, Thread: "00000000000000000000000000000001", Covers: 8},
 	"delivery.1.json":       schemas.Delivery{Notification: "0123456789abcdef0123456789abcdef", Seq: 4, Attempt: 1, Outcome: schemas.DeliveryStarted},
 	"delivery.2.json":       schemas.Delivery{Notification: "0123456789abcdef0123456789abcdef", Seq: 4, Attempt: 2, Outcome: schemas.DeliveryDelivered, Detail: "200 ok", Reference: "1764239447.000100"},
 	"quarantined.1.json":    schemas.Quarantined{ID: "EVENTS_0/12/3", Stage: "reduce", Reason: "decode", Detail: "level: want a string, got a number", Stream: "EVENTS_0", Seq: 12, Index: 3, Data: []byte(`{"level":3}`), Size: 11},
