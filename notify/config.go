@@ -69,6 +69,9 @@ type ReceiverConfig struct {
 	// SendResolved says whether the receiver is told that alerts ended. Default:
 	// true.
 	SendResolved *bool
+	// MaxPerMinute is how many messages the receiver gets in a minute at most; 0
+	// is no limit. Default: DefaultPerMinute.
+	MaxPerMinute *int
 	Type         string // slack, console, outbox
 	// Options are the type's own, as YAML. They may hold secrets.
 	Options Options
@@ -112,6 +115,7 @@ func (r *ReceiverConfig) UnmarshalYAML(b []byte) error {
 	var known struct {
 		Name         string `yaml:"name"`
 		SendResolved *bool  `yaml:"send_resolved"`
+		MaxPerMinute *int   `yaml:"max_per_minute"`
 	}
 	var fields map[string]yaml.RawMessage
 	for _, into := range []any{&known, &fields} {
@@ -119,10 +123,10 @@ func (r *ReceiverConfig) UnmarshalYAML(b []byte) error {
 			return fmt.Errorf("receiver: %s", withoutSource(err))
 		}
 	}
-	*r = ReceiverConfig{Name: known.Name, SendResolved: known.SendResolved}
+	*r = ReceiverConfig{Name: known.Name, SendResolved: known.SendResolved, MaxPerMinute: known.MaxPerMinute}
 	var types []string
 	for key, raw := range fields {
-		if key != "name" && key != "send_resolved" {
+		if key != "name" && key != "send_resolved" && key != "max_per_minute" {
 			types = append(types, key)
 			r.Type, r.Options = key, NewOptions(raw)
 		}
@@ -140,7 +144,21 @@ func (r ReceiverConfig) MarshalYAML() (any, error) {
 	if r.SendResolved != nil {
 		out = append(out, yaml.MapItem{Key: "send_resolved", Value: *r.SendResolved})
 	}
+	if r.MaxPerMinute != nil {
+		out = append(out, yaml.MapItem{Key: "max_per_minute", Value: *r.MaxPerMinute})
+	}
 	return append(out, yaml.MapItem{Key: r.Type, Value: r.Options.String()}), nil
+}
+
+// PerMinute is how many messages a receiver gets in a minute at most, 0 for no
+// limit.
+func (c Config) PerMinute(receiver string) int {
+	for _, r := range c.Receivers {
+		if r.Name == receiver && r.MaxPerMinute != nil {
+			return *r.MaxPerMinute
+		}
+	}
+	return DefaultPerMinute
 }
 
 // receiverName is what may stand in a subject and in a path.
@@ -163,6 +181,9 @@ func (c Config) Validate() error {
 		}
 		if r.Type == "" {
 			faults = append(faults, fmt.Errorf("%s: %q has no type; add slack, console or outbox", where, r.Name))
+		}
+		if n := r.MaxPerMinute; n != nil && (*n < 0 || *n > maxPerMinute) {
+			faults = append(faults, fmt.Errorf("%s.max_per_minute: %d; use 1 to %d, or 0 for no limit", where, *n, maxPerMinute))
 		}
 		names[r.Name] = true
 	}

@@ -26,7 +26,11 @@ type SendConfig struct {
 	// stop meanwhile. Default: 15s.
 	Timeout time.Duration
 	Backoff Backoff
-	Metrics *Metrics // nil: not counted
+	// PerMinute is how many messages the receiver gets in a minute at most, as
+	// Config.PerMinute says. The last of them is a digest of all that is pending,
+	// if that is more than one. 0: no limit.
+	PerMinute int
+	Metrics   *Metrics // nil: not counted
 }
 
 // phase is what the sender does next.
@@ -35,6 +39,7 @@ type phase int
 const (
 	loading   phase = iota // claim deliveries.<receiver>
 	idle                   // read the next notification
+	gathering              // read what is to be told as a digest
 	waiting                // begin the next attempt when its time has come
 	started                // the attempt is recorded: send
 	rejecting              // the receiver said never: put it into quarantine
@@ -55,13 +60,23 @@ type Send struct {
 	next      uint64           // sequence of NOTIFY to read
 	flight    schemas.Delivery // being appended
 	now       *work            // in hand
+	budget    budget
+	alone     uint64 // sequence of a notification that is in no digest
 	notBefore time.Time
 	last      time.Time // of the last append
+
+	follower   Follower   // the receiver, if it is one
+	references references // for it
+	claimed    uint64     // sequence of the claim in DELIVERIES
+	recalled   uint64     // sequence of DELIVERIES up to which references are read
 }
 
 // work is the notification in hand.
 type work struct {
 	seq          uint64
+	from         uint64    // of a digest
+	gathered     *gathered // nil: no digest
+	counted      bool      // the attempt is the last in the budget
 	data         []byte
 	redriven     int // times that it was taken out of quarantine
 	notification schemas.Notification
@@ -91,8 +106,9 @@ func NewSend(cfg SendConfig) (*Send, error) {
 		cfg.Timeout = 15 * time.Second
 	}
 	subject := schemas.DeliveriesSubject(cfg.Name)
+	follower, _ := cfg.Receiver.(Follower)
 	return &Send{
-		cfg: cfg, subject: subject,
+		cfg: cfg, subject: subject, follower: follower, budget: budget{limit: cfg.PerMinute},
 		writer:  fence.NewWriter(cfg.Log, subject, cfg.Claims),
 		metrics: cfg.Metrics.orNone(),
 	}, nil
@@ -121,10 +137,18 @@ func (m *Send) Step(ctx context.Context) (busy bool, err error) {
 	case loading:
 		return true, m.load(ctx)
 	case idle:
-		return m.fetch(ctx)
-	case waiting:
-		if m.cfg.Clock().Before(m.notBefore) {
+		if !m.budget.room(m.cfg.Clock()) {
 			return false, nil
+		}
+		return m.fetch(ctx)
+	case gathering:
+		return m.gather(ctx)
+	case waiting:
+		if now := m.cfg.Clock(); now.Before(m.notBefore) || !m.budget.room(now) {
+			return false, nil
+		}
+		if done, busy, err := m.recall(ctx); !done || err != nil {
+			return busy, err
 		}
 		if err := m.begin(ctx); err != nil {
 			return false, err
@@ -154,6 +178,9 @@ func (m *Send) fetch(ctx context.Context) (bool, error) {
 		if !isFor(e, m.cfg.Name) {
 			continue
 		}
+		if m.budget.last(m.cfg.Clock()) && e.Seq != m.alone {
+			return true, m.collect(ctx, e.Seq)
+		}
 		m.take(e)
 		return true, nil
 	}
@@ -177,7 +204,8 @@ func (m *Send) take(e fence.Entry) {
 // subject gets no further than this.
 func (m *Send) begin(ctx context.Context) error {
 	return m.append(ctx, schemas.TypeDelivery, schemas.Delivery{
-		Notification: m.now.notification.ID, Seq: m.now.seq, Attempt: m.now.attempt + 1, Outcome: schemas.DeliveryStarted,
+		Notification: m.now.notification.ID, From: m.now.from, Seq: m.now.seq, Attempt: m.now.attempt + 1,
+		Outcome: schemas.DeliveryStarted, Sent: m.budget.with(m.cfg.Clock()),
 	})
 }
 
@@ -199,12 +227,20 @@ func (m *Send) send(ctx context.Context) (reference string, err error) {
 			err = panicError{fmt.Sprintf("%T", p)}
 		}
 	}()
+	if first, ok := m.first(); ok {
+		return m.follower.Follow(ctx, m.now.notification, first)
+	}
 	return m.cfg.Receiver.Send(ctx, m.now.notification)
 }
 
 func (m *Send) judge(outcome, detail string) {
+	sent := m.budget.sent
+	if m.now.counted && outcome != schemas.DeliveryDelivered && outcome != schemas.DeliveryAmbiguous {
+		sent = sent[:len(sent)-1] // it did not arrive
+	}
+	m.now.counted = false
 	m.now.outcome = schemas.Delivery{
-		Notification: m.now.notification.ID, Seq: m.now.seq, Attempt: m.now.attempt, Outcome: outcome, Detail: cut(detail),
+		Notification: m.now.notification.ID, From: m.now.from, Seq: m.now.seq, Attempt: m.now.attempt, Outcome: outcome, Detail: cut(detail), Sent: sent,
 	}
 	m.phase = ending
 	if outcome == schemas.DeliveryRejected {
@@ -264,23 +300,53 @@ func (m *Send) stored() {
 		m.metrics.ended(m.cfg.Name, d)
 	}
 	m.at = d
+	m.account(d, claimed)
+	unfinished := claimed && m.now != nil
 	switch d.Outcome {
 	case schemas.DeliveryStarted:
-		if claimed { // the sender before this one began it
-			m.judge(schemas.DeliveryAmbiguous, "the sender stopped before it recorded the outcome")
-			return
+		switch {
+		case unfinished && m.now.gathered != nil:
+			m.phase = gathering
+		case unfinished: // the sender before this one began it
+			m.judge(schemas.DeliveryAmbiguous, stoppedInside)
+		default:
+			m.now.attempt = d.Attempt
+			m.phase = started
 		}
-		m.now.attempt = d.Attempt
-		m.phase = started
 	case schemas.DeliveryRetry, schemas.DeliveryAmbiguous:
 		m.phase = waiting
+		if unfinished && m.now.gathered != nil {
+			m.phase = gathering
+		}
 		if !claimed {
 			m.notBefore = m.last.Add(m.cfg.Backoff.delay(m.now.attempt, m.now.retryAfter, m.cfg.Rand()))
 		}
 	default:
 		if m.now != nil && d.Outcome == schemas.DeliveryDelivered {
 			m.metrics.delivered(m.cfg.Name, m.now.notification.Time, m.last)
+			m.remember(d.Reference)
 		}
 		m.phase, m.now, m.next = idle, nil, max(m.next, d.Seq+1)
+	}
+}
+
+// stoppedInside is what is recorded of an attempt whose sender is gone.
+const stoppedInside = "the sender stopped before it recorded the outcome"
+
+// account keeps the budget. An attempt counts from when its start was stored, and
+// that of a sender that is gone from now: until the claim it may have gone on.
+func (m *Send) account(d schemas.Delivery, claimed bool) {
+	if claimed {
+		m.claimed = m.writer.Seq()
+	}
+	if m.budget.limit == 0 {
+		return
+	}
+	m.budget.restore(d.Sent, m.last)
+	if d.Outcome == schemas.DeliveryStarted && len(d.Sent) > 0 {
+		m.budget.sent[len(d.Sent)-1] = m.last.UnixNano()
+	}
+	if m.now != nil {
+		m.now.counted = d.Outcome == schemas.DeliveryStarted && len(d.Sent) > 0
 	}
 }

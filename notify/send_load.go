@@ -47,6 +47,10 @@ func (m *Send) resume(ctx context.Context, info fence.Info) error {
 	default:
 		return nil
 	}
+	if m.at.From > 0 {
+		m.regather()
+		return nil
+	}
 	entries, err := m.cfg.Log.Read(ctx, schemas.StreamNotify, m.at.Seq, 1)
 	switch {
 	case err != nil:

@@ -36,6 +36,8 @@ var wire = map[string]any{
 	"notification.2.json":   schemas.Notification{ID: "0123456789abcdef0123456789abcdef", Receiver: "team", GroupKey: "{}", Class: schemas.Telemetry, Tick: 9, Time: 9e9, Status: "resolved", Reason: "resolved", Alerts: []schemas.Alert{}, Thread: "00000000000000000000000000000001", Covers: 8},
 	"delivery.1.json":       schemas.Delivery{Notification: "0123456789abcdef0123456789abcdef", Seq: 4, Attempt: 1, Outcome: schemas.DeliveryStarted},
 	"delivery.2.json":       schemas.Delivery{Notification: "0123456789abcdef0123456789abcdef", Seq: 4, Attempt: 2, Outcome: schemas.DeliveryDelivered, Detail: "200 ok", Reference: "1764239447.000100"},
+	"delivery.3.json":       schemas.Delivery{Notification: "0123456789abcdef0123456789abcdef", Seq: 9, From: 4, Sent: []int64{1764239446000000000}, Attempt: 1, Outcome: schemas.DeliveryStarted},
+	"notification.3.json":   schemas.Notification{ID: "0123456789abcdef0123456789abcdef", Receiver: "team", GroupKey: "digest", Class: schemas.Telemetry, Tick: 9, Time: 9e9, Status: "firing", Reason: "digest", Alerts: []schemas.Alert{}, Digest: &schemas.Digest{Notifications: 6, Firing: 5, Resolved: 1, Rules: []schemas.DigestRule{{Rule: "HighErrorRate", Firing: 5, Resolved: 1}}, OtherRules: 2}, Covers: 8},
 	"quarantined.1.json":    schemas.Quarantined{ID: "EVENTS_0/12/3", Stage: "reduce", Reason: "decode", Detail: "level: want a string, got a number", Stream: "EVENTS_0", Seq: 12, Index: 3, Data: []byte(`{"level":3}`), Size: 11},
 }
 

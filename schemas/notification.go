@@ -11,7 +11,7 @@ type Notification struct {
 	Time     int64  `json:"time"` // end of the tick, Unix ns
 	// Status is firing while any alert of the group fires, otherwise resolved.
 	Status string  `json:"status"`
-	Reason string  `json:"reason"` // "new", "changed", "repeat", "resolved"
+	Reason string  `json:"reason"` // "new", "changed", "repeat", "resolved", "digest"
 	Alerts []Alert `json:"alerts"`
 	// Truncated counts alerts of the group that were left out of Alerts.
 	Truncated int `json:"truncated,omitzero"`
@@ -19,8 +19,28 @@ type Notification struct {
 	// was last at rest, also in that notification itself. Receivers keep the
 	// messages of one thread together.
 	Thread string `json:"thread,omitempty"`
+	// Digest counts what a notification with the reason digest tells of.
+	Digest *Digest `json:"digest,omitempty"`
 	// Covers is the sequence of ALERTS up to which the receiver is planned.
 	Covers uint64 `json:"covers"`
+}
+
+// Digest sums up notifications that are told as one. An alert counts once, as it
+// was told last.
+type Digest struct {
+	Notifications int `json:"notifications"`
+	Firing        int `json:"firing"`
+	Resolved      int `json:"resolved"`
+	// Rules are those with the most alerts, the most first.
+	Rules      []DigestRule `json:"rules,omitempty"`
+	OtherRules int          `json:"other_rules,omitzero"` // how many are not in Rules
+}
+
+// DigestRule counts the alerts of a rule.
+type DigestRule struct {
+	Rule     string `json:"rule"`
+	Firing   int    `json:"firing,omitzero"`
+	Resolved int    `json:"resolved,omitzero"`
 }
 
 // Alert is an alert as a receiver sees it.
@@ -51,6 +71,12 @@ const (
 type Delivery struct {
 	Notification string `json:"notification"`
 	Seq          uint64 `json:"seq"` // of the notification in NOTIFY
+	// From is the sequence of the first notification of a digest, which tells all
+	// of the receiver's up to Seq. 0: it is no digest.
+	From uint64 `json:"from,omitzero"`
+	// Sent holds when the attempts of the last minute began that arrived or may
+	// have, Unix ns; this one included while its outcome is unknown.
+	Sent []int64 `json:"sent,omitempty"`
 	Attempt      int    `json:"attempt"`
 	Outcome      string `json:"outcome"`
 	Detail       string `json:"detail,omitempty"`    // the receiver's answer, without secrets

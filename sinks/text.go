@@ -74,9 +74,25 @@ func truncate(s string, n int) string {
 // total counts the alerts of a notification, listed or not.
 func total(n schemas.Notification) int { return len(n.Alerts) + n.Truncated }
 
+// digestText says in one sentence what a digest tells of: its counts and the
+// rules with the most alerts.
+func digestText(d *schemas.Digest) string {
+	rules := make([]string, 0, len(d.Rules)+1)
+	for _, r := range d.Rules {
+		rules = append(rules, r.Rule+" ("+strconv.Itoa(r.Firing)+" firing, "+strconv.Itoa(r.Resolved)+" resolved)")
+	}
+	if d.OtherRules > 0 {
+		rules = append(rules, strconv.Itoa(d.OtherRules)+" other rules")
+	}
+	return printable(strconv.Itoa(d.Notifications)+" notifications in one: "+strings.Join(rules, ", "), false)
+}
+
 // headline is what may be said without a word from events: [FIRING:2]
 // HighLatency.
 func headline(n schemas.Notification) string {
+	if n.Digest != nil {
+		return "[DIGEST] " + strconv.Itoa(n.Digest.Firing) + " alerts fire, " + strconv.Itoa(n.Digest.Resolved) + " ended"
+	}
 	state := strings.ToUpper(n.Status)
 	if n.Reason == "repeat" {
 		state = "STILL " + state

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/dermai/millrace/fence"
 	"github.com/dermai/millrace/pipeline"
@@ -114,21 +115,37 @@ func (s *session) printChange(t *schemas.Transition) error {
 
 // told prints the notifications that tell of the alert, each with its outcome.
 func (c *alertsShow) told(ctx context.Context, s *session, log *pipeline.Log) error {
-	last := map[string]schemas.Delivery{} // by notification
-	err := scanAs(ctx, log, schemas.StreamDeliveries, "deliveries.", schemas.TypeDelivery, func(_ fence.Entry, d *schemas.Delivery) error {
+	last := map[string]schemas.Delivery{}               // by notification
+	digests := map[string]map[uint64]schemas.Delivery{} // by receiver and first notification
+	err := scanAs(ctx, log, schemas.StreamDeliveries, "deliveries.", schemas.TypeDelivery, func(e fence.Entry, d *schemas.Delivery) error {
 		last[d.Notification] = *d
+		if d.From > 0 {
+			receiver := strings.TrimPrefix(e.Subject, "deliveries.")
+			if digests[receiver] == nil {
+				digests[receiver] = map[uint64]schemas.Delivery{}
+			}
+			digests[receiver][d.From] = *d
+		}
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	return scanAs(ctx, log, schemas.StreamNotify, "notify.", schemas.TypeNotification, func(_ fence.Entry, n *schemas.Notification) error {
+	return scanAs(ctx, log, schemas.StreamNotify, "notify.", schemas.TypeNotification, func(e fence.Entry, n *schemas.Notification) error {
 		if !slices.ContainsFunc(n.Alerts, func(a schemas.Alert) bool { return a.Alert == c.Alert || a.Rule == c.Alert }) {
 			return nil
 		}
 		d, ok := last[n.ID]
 		if !ok {
 			d.Outcome = "waiting"
+		}
+		for _, digest := range digests[n.Receiver] {
+			if digest.From <= e.Seq && e.Seq <= digest.Seq {
+				d = digest
+			}
+		}
+		if d.From > 0 {
+			d.Outcome += " in a digest"
 		}
 		t := toldOf{Notification: n.ID, Receiver: n.Receiver, Time: n.Time, Status: n.Status, Reason: n.Reason, Outcome: d.Outcome, Attempts: d.Attempt, Detail: d.Detail}
 		attempts := ""
@@ -146,7 +163,7 @@ type toldOf struct {
 	Time         int64  `json:"time"`
 	Status       string `json:"status"`
 	Reason       string `json:"reason"`
-	Outcome      string `json:"outcome"` // waiting, or as schemas.Delivery
+	Outcome      string `json:"outcome"` // waiting, or as schemas.Delivery, perhaps "in a digest"
 	Attempts     int    `json:"attempts"`
 	Detail       string `json:"detail,omitempty"`
 }

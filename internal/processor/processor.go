@@ -175,7 +175,7 @@ func (p *processor) send(receiver string) role {
 		make: func(log *pipeline.Log, _ func() bool) (stages.Machine, error) {
 			return notify.NewSend(notify.SendConfig{
 				Name: receiver, Receiver: p.Receivers[receiver], Log: log, Claims: rand.Text,
-				Quarantine: p.quarantine, Metrics: p.notify,
+				Quarantine: p.quarantine, PerMinute: p.Notify.PerMinute(receiver), Metrics: p.notify,
 			})
 		},
 	}
