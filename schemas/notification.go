@@ -76,11 +76,11 @@ type Delivery struct {
 	From uint64 `json:"from,omitzero"`
 	// Sent holds when the attempts of the last minute began that arrived or may
 	// have, Unix ns; this one included while its outcome is unknown.
-	Sent []int64 `json:"sent,omitempty"`
-	Attempt      int    `json:"attempt"`
-	Outcome      string `json:"outcome"`
-	Detail       string `json:"detail,omitempty"`    // the receiver's answer, without secrets
-	Reference    string `json:"reference,omitempty"` // what the receiver calls it, such as a Slack ts
+	Sent      []int64 `json:"sent,omitempty"`
+	Attempt   int     `json:"attempt"`
+	Outcome   string  `json:"outcome"`
+	Detail    string  `json:"detail,omitempty"`    // the receiver's answer, without secrets
+	Reference string  `json:"reference,omitempty"` // what the receiver calls it, such as a Slack ts
 }
 
 // Quarantined is something that could not be processed, with the reason and

@@ -49,6 +49,9 @@ func consoleText(n schemas.Notification) string {
 	var b strings.Builder
 	line := func(s string) { b.WriteString(printable(s, false) + "\n") }
 	line(moment(n.Time) + " " + title(n) + " (" + n.Receiver + ", " + n.ID + ")")
+	if n.Digest != nil {
+		line("  " + digestText(n.Digest))
+	}
 	for _, a := range n.Alerts {
 		words := []string{" ", a.Status, a.Alert}
 		for _, f := range facts(a) {

@@ -68,6 +68,9 @@ td { padding: 4px 0; vertical-align: top; overflow-wrap: anywhere; }
 <div class="bar" style="background: {{color .Status .Severity}}"></div>
 <div class="inner">
 <h1>{{.Title}}</h1>
+{{- if .Digest}}
+<p>{{.Digest}}</p>
+{{- end}}
 {{- $severity := .Severity}}
 {{- range .Alerts}}
 <div class="alert">

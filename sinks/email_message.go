@@ -80,6 +80,7 @@ func emailMessage(n schemas.Notification, from string, to ...string) ([]byte, er
 // emailView is what a mail says, in either part. Its texts are printable lines.
 type emailView struct {
 	Title, Status, Severity string
+	Digest                  string // what a digest tells of
 	Alerts                  []emailAlertView
 	More                    int // alerts that are only counted
 	Footer                  string
@@ -98,6 +99,9 @@ func viewEmail(n schemas.Notification) emailView {
 	v := emailView{
 		Title: truncate(title(n), emailValue), Status: strings.ToUpper(n.Status), Severity: severity(n),
 		Footer: emailLine("Millrace, " + n.Receiver + ", decided at " + moment(n.Time) + ", notification " + n.ID),
+	}
+	if n.Digest != nil {
+		v.Digest = emailLine(digestText(n.Digest))
 	}
 	room := emailRoom
 	for _, a := range n.Alerts {
@@ -145,6 +149,9 @@ func (v emailView) text() string {
 	var b strings.Builder
 	line := func(s string) { b.WriteString(s + "\n") }
 	line(v.Title)
+	if v.Digest != "" {
+		line(v.Digest)
+	}
 	for _, a := range v.Alerts {
 		line("")
 		line(a.Status + " " + a.Name)

@@ -216,6 +216,9 @@ func slackJSON(m slackPayload) ([]byte, error) {
 func slackMessageOf(n schemas.Notification) slackPayload {
 	heading := plain(title(n), slackHeader)
 	blocks := []slackBlock{{Type: "header", Text: &heading}}
+	if n.Digest != nil {
+		blocks = append(blocks, section(digestText(n.Digest)))
+	}
 	shown, room := 0, slackRoom
 	for _, a := range n.Alerts[:min(len(n.Alerts), slackAlerts)] {
 		about := slackAlert(a)

@@ -111,7 +111,7 @@ func headline(n schemas.Notification) string {
 // HighLatency service=api.
 func title(n schemas.Notification) string {
 	labels := common(n.Alerts)
-	if labels == "" {
+	if labels == "" || n.Digest != nil { // it lists some of its alerts
 		return headline(n)
 	}
 	return headline(n) + " " + printable(labels, false)
