@@ -24,6 +24,7 @@ type metrics struct {
 	consumed      *prometheus.CounterVec // consumer, outcome
 	consumerLag   *prometheus.GaugeVec   // consumer, stream
 	redelivered   *prometheus.CounterVec // consumer, stream
+	fill          *prometheus.GaugeVec   // stream
 }
 
 // outcomes of an append, as the label says them.
@@ -63,6 +64,8 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		consumerLag: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Namespace: "millrace", Name: "consumer_lag_messages", Help: "Messages that no process of the consumer had taken when the last one came."}, []string{"consumer", "stream"}),
 		redelivered: vec("consumer_redelivered_total", "Messages that came again.", "consumer", "stream"),
+		fill: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Namespace: "millrace", Name: "stream_fill_ratio", Help: "Share of a stream's bytes that is used, when last looked at."}, []string{"stream"}),
 	}
 	if r == nil {
 		return m, nil
@@ -70,7 +73,7 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 	var faults []error
 	for _, c := range []prometheus.Collector{
 		m.disconnects, m.appends, m.appendSeconds, m.readMessages, m.readRestarts, m.frames, m.events,
-		m.shed, m.laneFaults, m.unknownFrames, m.buffered, m.quarantined, m.consumed, m.consumerLag, m.redelivered,
+		m.shed, m.laneFaults, m.unknownFrames, m.buffered, m.quarantined, m.consumed, m.consumerLag, m.redelivered, m.fill,
 	} {
 		faults = append(faults, r.Register(c))
 	}

@@ -37,7 +37,9 @@ func (c *Conn) Headroom(ctx context.Context, stream string) (used float64, err e
 	if info.Config.MaxBytes <= 0 {
 		return 0, nil
 	}
-	return float64(info.State.Bytes) / float64(info.Config.MaxBytes), nil
+	used = float64(info.State.Bytes) / float64(info.Config.MaxBytes)
+	c.metrics.fill.WithLabelValues(stream).Set(used)
+	return used, nil
 }
 
 // TrimBefore removes what a stream stored before a time, but never the last

@@ -74,6 +74,7 @@ func Run(ctx context.Context, c Config) error {
 	roles, machines := errgroup.WithContext(ctx)
 	roles.Go(func() error { return r.watch(machines) })
 	roles.Go(func() error { return r.run(machines, p.upkeep()) })
+	roles.Go(func() error { return p.fill(machines, filled...) })
 	for _, class := range schemas.Classes {
 		roles.Go(func() error { return r.run(machines, p.evaluate(class)) })
 	}
@@ -90,6 +91,7 @@ func Run(ctx context.Context, c Config) error {
 					if !known[part] {
 						known[part] = true
 						roles.Go(func() error { return r.run(machines, p.reduce(part)) })
+						roles.Go(func() error { return p.fill(machines, part.Stream()) })
 					}
 				}
 			}
