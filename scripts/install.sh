@@ -5,7 +5,12 @@
 set -euo pipefail
 
 # program:package
-needed=(jq:jq zstd:zstd curl:curl node:nodejs npm:npm)
+needed=(
+	jq:jq zstd:zstd curl:curl
+	node:nodejs npm:npm
+	prometheus:prometheus promtool:prometheus
+	systemd-analyze:systemd
+)
 
 # Python module:package, of the system's own Python
 modules=(
@@ -34,4 +39,11 @@ fi
 echo "install: ${missing[*]}" >&2
 export DEBIAN_FRONTEND=noninteractive
 "${sudo[@]}" apt-get -qq update
+# No package may start a service: Prometheus's would take port 9090.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+	printf '#!/bin/sh\nexit 101\n' | "${sudo[@]}" tee "$policy" >/dev/null
+	"${sudo[@]}" chmod +x "$policy"
+	trap '"${sudo[@]}" rm -f "$policy"' EXIT
+fi
 "${sudo[@]}" apt-get -qq install -y --no-install-recommends "${missing[@]}" >/dev/null

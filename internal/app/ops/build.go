@@ -35,7 +35,8 @@ func ReadBuild() Build {
 	return b
 }
 
-func (b Build) collector() prometheus.Collector {
+// Collector shows the build as millrace_build_info.
+func (b Build) Collector() prometheus.Collector {
 	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name:        "millrace_build_info",
 		Help:        "What the program was built from; always 1.",

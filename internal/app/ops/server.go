@@ -31,7 +31,7 @@ func NewRegistry() *prometheus.Registry {
 	r.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		ReadBuild().collector(),
+		ReadBuild().Collector(),
 	)
 	return r
 }
