@@ -53,6 +53,8 @@ type EventBuilder func(name string, options notify.Options, env Env) (EventSink,
 // the configuration. The map is the caller's.
 func BuiltinEvents() map[string]EventBuilder {
 	return map[string]EventBuilder{
-		"sentry": buildSentryEvents,
+		"sentry":     buildSentryEvents,
+		"file":       buildEventFile,
+		"audit_file": buildAuditFile,
 	}
 }
