@@ -285,3 +285,37 @@ func TestAuditFileOff(t *testing.T) {
 		}
 	}
 }
+
+// TestEventFileCut: wherever the machine stopped, in the line or in the notes,
+// each event is there once when it has come again.
+func TestEventFileCut(t *testing.T) {
+	source := t.TempDir()
+	if err := eventSink(t, "file", "dir: "+source, sinks.Env{}).Write(t.Context(), logged(0, 3)); err != nil {
+		t.Fatal(err)
+	}
+	data, notes := read(t, source, "events.ndjson"), read(t, source, ".events.positions")
+	want := strings.Split(strings.TrimSuffix(string(data), "\n"), "\n")
+	try := func(data, notes []byte) {
+		dir := t.TempDir()
+		for name, b := range map[string][]byte{"events.ndjson": data, ".events.positions": notes} {
+			if err := os.WriteFile(filepath.Join(dir, name), b, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s := eventSink(t, "file", "dir: "+dir, sinks.Env{})
+		for range 2 {
+			if err := s.Write(t.Context(), logged(0, 3)); err != nil {
+				t.Fatalf("%d bytes, %d of notes: %v", len(data), len(notes), err)
+			}
+		}
+		if diff := cmp.Diff(want, lines(t, dir, "events")); diff != "" {
+			t.Fatalf("%d bytes, %d of notes (-want +got):\n%s", len(data), len(notes), diff)
+		}
+	}
+	for i := range data {
+		try(data[:i], notes)
+	}
+	for i := range notes {
+		try(nil, notes[:i])
+	}
+}
