@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -234,4 +235,31 @@ func TestSentryEventsGroup(t *testing.T) {
 			t.Errorf("%s: %q and %q", c.name, prints[0], prints[1])
 		}
 	}
+}
+
+// FuzzStack: whatever stands where a stack should, an event is made of it that
+// holds no line of it that is none of code.
+func FuzzStack(f *testing.F) {
+	for _, s := range []string{pythonStack, goStack, "", "Traceback (most recent call last):", "goroutine 1 [running]:\nmain.f(\n\t/x:1", "\xff\x00\n\u202e"} {
+		f.Add("ValueError", s)
+	}
+	var last sinkstest.Recorded
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, q *http.Request) {
+		last.Body, _ = io.ReadAll(q.Body)
+	}))
+	f.Cleanup(server.Close)
+	s := sentryEventsAt(f, server.URL, "", sinks.Env{})
+	f.Fuzz(func(t *testing.T, kind, stack string) {
+		if err := s.Write(t.Context(), []sinks.Delivered{at(7, failure(kind, stack+"\nJane Doe 123-45-6789"))}); err != nil {
+			t.Fatal(err)
+		}
+		_, event := envelope(t, last)
+		sinkstest.Visible(t, event)
+		if !json.Valid(event) || len(event) > 1<<20 {
+			t.Errorf("%d bytes: %.200q", len(event), event)
+		}
+		if bytes.Contains(event, []byte("123-45-6789")) {
+			t.Errorf("a line of no code leaves the house: %.300q", event)
+		}
+	})
 }
