@@ -1,13 +1,17 @@
 package app_test
 
 import (
+	"context"
 	"net"
 	"os/exec"
+	"strings"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/dermai/millrace/internal/broker"
+	"github.com/dermai/millrace/pipeline"
+	"github.com/dermai/millrace/schemas"
 )
 
 // startBroker runs a server until the script ends, and names it in NATS_URL. It
@@ -56,5 +60,22 @@ func eventually(ts *testscript.TestScript, neg bool, args []string) {
 		if time.Now().After(deadline) {
 			ts.Fatalf("not within %v: %v", limit, err)
 		}
+	}
+}
+
+// poison puts the items of a file into the quarantine. It is a command of
+// scripts.
+func poison(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: poison FILE")
+	}
+	ctx := context.Background()
+	conn, err := pipeline.Connect(ctx, pipeline.Config{URL: ts.Getenv("NATS_URL")})
+	ts.Check(err)
+	defer conn.Close()
+	for line := range strings.Lines(ts.ReadFile(args[0])) {
+		var item schemas.Quarantined
+		ts.Check(schemas.DecodeInto([]byte(line), &item))
+		ts.Check(pipeline.NewQuarantine(conn).Put(ctx, item))
 	}
 }

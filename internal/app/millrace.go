@@ -10,7 +10,7 @@ type millrace struct {
 	Rules      rulesCommand      `cmd:"" help:"Check, test and run alert rules."`
 	Alerts     alertsCommand     `cmd:"" help:"Look at alerts."`
 	Receivers  receiversCommand  `cmd:"" help:"Try out receivers."`
-	Quarantine quarantineCommand `cmd:"" help:"Look at what could not be processed."`
+	Quarantine quarantineCommand `cmd:"" help:"Look at what could not be processed, and give it back."`
 	Archive    archiveCommand    `cmd:"" help:"Look into the archive and prove it."`
 	Config     configCommand     `cmd:"" help:"Check and show the configuration."`
 }

@@ -11,13 +11,14 @@ import (
 
 // quarantineCommand groups what is about things that could not be processed.
 type quarantineCommand struct {
-	Ls   quarantineLs   `cmd:"" help:"List what could not be processed, oldest first."`
-	Show quarantineShow `cmd:"" help:"Show one item with its bytes."`
+	Ls      quarantineLs      `cmd:"" help:"List what could not be processed, oldest first."`
+	Show    quarantineShow    `cmd:"" help:"Show one item with its bytes."`
+	Redrive quarantineRedrive `cmd:"" help:"Give items back to where they were refused, once."`
 }
 
 // quarantineLs lists the quarantine.
 type quarantineLs struct {
-	Stage string `placeholder:"STAGE" help:"Only what this stage refused: publish, reduce, send. Default: each."`
+	Stage string `placeholder:"STAGE" help:"Only what this stage refused: publish, reduce, send, consume. Default: each."`
 }
 
 func (c *quarantineLs) Run(ctx context.Context, s *session) error {

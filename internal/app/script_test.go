@@ -28,7 +28,7 @@ func TestScript(t *testing.T) {
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"broker": startBroker, "eventually": eventually, "freeport": freePort, "mkarchive": mkarchive,
+			"broker": startBroker, "poison": poison, "eventually": eventually, "freeport": freePort, "mkarchive": mkarchive,
 		},
 		RequireUniqueNames: true,
 		UpdateScripts:      os.Getenv("UPDATE_SCRIPTS") == "true",
