@@ -40,6 +40,9 @@ type Config struct {
 	// ReadAhead bounds what a Log keeps in memory of one stream, in bytes, at
 	// least 4 MiB. 0: 4 MiB.
 	ReadAhead int
+	// Later lets Connect return although no server answers yet: the connection is
+	// made in the background, as one that broke is restored.
+	Later bool
 	// Logger gets changes of the connection. The zero value says nothing.
 	Logger zerolog.Logger
 	// Registerer gets the metrics. nil: they are kept, and shown nowhere.
@@ -101,7 +104,8 @@ type Conn struct {
 }
 
 // Connect connects to the broker and checks that it stores streams. Later
-// breaks are mended in the background; the first connection must succeed.
+// breaks are mended in the background; the first connection must succeed, unless
+// c.Later is set.
 func Connect(ctx context.Context, c Config) (*Conn, error) {
 	if err := c.Validate(); err != nil {
 		return nil, fmt.Errorf("connect: %w", err)
@@ -128,6 +132,9 @@ func Connect(ctx context.Context, c Config) (*Conn, error) {
 	}
 	if c.InProcess != nil {
 		opts = append(opts, nats.InProcessServer(c.InProcess))
+	}
+	if c.Later {
+		opts = append(opts, nats.RetryOnFailedConnect(true), nats.ConnectHandler(conn.restored))
 	}
 	if c.Creds != "" {
 		opts = append(opts, nats.UserCredentials(c.Creds))

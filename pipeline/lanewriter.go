@@ -55,9 +55,10 @@ type laneWriter struct {
 	wake    chan struct{} // something was queued
 
 	lane   *fence.Lane
-	used   int64 // when the lane was last used, Unix ns
-	now    int64 // never steps back
-	target int   // bytes of a frame, decoded, that come out as FrameWire at most
+	detour *detour // where frames go instead; nil: to the broker
+	used   int64   // when the lane was last used, Unix ns
+	now    int64   // never steps back
+	target int     // bytes of a frame, decoded, that come out as FrameWire at most
 	batch  batch
 	packed []byte
 }
@@ -224,14 +225,24 @@ func (w *laneWriter) refuseQueue(err error) {
 	w.queue, w.bytes = nil, 0
 }
 
-// store appends one frame, in a new lane where there is none, and settles it.
+// store appends one frame, in a new lane where there is none, and settles it, or
+// leaves it to the spool.
 func (w *laneWriter) store(data []byte, h schemas.FrameHeader) error {
+	if w.detour != nil && !h.Final {
+		if taken, err := w.detour.store(w.p, data, h); taken {
+			return err
+		}
+		w.detour = nil // all of it is sent
+	}
 	patience := time.NewTimer(w.p.config.Patience)
 	defer patience.Stop()
 	wait := retryFirst
 	for !h.Final || w.lane != nil {
 		err := w.attempt(data, h)
 		w.setTrouble(err)
+		if (errors.Is(err, fence.ErrUnknown) || errors.Is(err, fence.ErrFull)) && w.divert(data, h) {
+			return nil
+		}
 		switch {
 		case err == nil:
 			w.used = w.clock()
@@ -290,8 +301,14 @@ func (w *laneWriter) setTrouble(err error) {
 // attempt sends the frame once, or what is in flight of it once more.
 func (w *laneWriter) attempt(data []byte, h schemas.FrameHeader) error {
 	now := w.clock()
+	ctx := w.p.ctx
+	if w.p.spool != nil {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, spoolAfter)
+		defer cancel()
+	}
 	if w.lane != nil && w.lane.Unsettled() {
-		return w.lane.Settle(w.p.ctx, now)
+		return w.lane.Settle(ctx, now)
 	}
 	if w.lane != nil && time.Duration(now-w.used) > ReplayWindow/2 {
 		w.lane = nil // the machine slept: the lane's last frame may be forgotten
@@ -305,7 +322,7 @@ func (w *laneWriter) attempt(data []byte, h schemas.FrameHeader) error {
 		w.lane, w.used = fence.NewLane(w.p.conn.Log(), subject, ReplayWindow/2), now
 	}
 	h.Counter, h.Acked = w.lane.Next(), w.lane.Next()-1
-	return w.lane.Append(w.p.ctx, h.Map(), data, now)
+	return w.lane.Append(ctx, h.Map(), data, now)
 }
 
 // final ends the lane, so that its end is known.

@@ -25,6 +25,10 @@ type metrics struct {
 	consumerLag   *prometheus.GaugeVec   // consumer, stream
 	redelivered   *prometheus.CounterVec // consumer, stream
 	fill          *prometheus.GaugeVec   // stream
+	spooled       prometheus.Counter
+	spoolDamaged  prometheus.Counter
+	spoolBytes    prometheus.Gauge
+	spoolEvents   prometheus.Gauge
 }
 
 // outcomes of an append, as the label says them.
@@ -43,6 +47,9 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 	vec := func(name, help string, labels ...string) *prometheus.CounterVec {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "millrace", Name: name, Help: help}, labels)
 	}
+	gauge := func(name, help string) prometheus.Gauge {
+		return prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "millrace", Name: name, Help: help})
+	}
 	m := &metrics{
 		disconnects: counter("broker_disconnects_total", "Connections to the broker that were lost."),
 		appends:     vec("appends_total", "Appends by outcome: stored, refused, unknown, full, error.", "stream", "outcome"),
@@ -57,15 +64,18 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		shed:          vec("publisher_shed_total", "Events of Enqueue that are not stored: invalid, full, refused.", "reason"),
 		laneFaults:    counter("publisher_lane_faults_total", "Lanes that were left because the broker lost them, or somebody else wrote to them."),
 		unknownFrames: counter("publisher_unknown_total", "Frames given up without knowing whether they are stored."),
-		buffered: prometheus.NewGauge(prometheus.GaugeOpts{
-			Namespace: "millrace", Name: "publisher_buffered_bytes", Help: "Bytes of events that wait to be stored."}),
-		quarantined: vec("quarantined_total", "Items put into quarantine.", "stage"),
-		consumed:    vec("consumer_events_total", "What consumers did with events: handled, skipped, retried, panicked, quarantined.", "consumer", "outcome"),
+		buffered:      gauge("publisher_buffered_bytes", "Bytes of events that wait to be stored."),
+		quarantined:   vec("quarantined_total", "Items put into quarantine.", "stage"),
+		consumed:      vec("consumer_events_total", "What consumers did with events: handled, skipped, retried, panicked, quarantined.", "consumer", "outcome"),
 		consumerLag: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Namespace: "millrace", Name: "consumer_lag_messages", Help: "Messages that no process of the consumer had taken when the last one came."}, []string{"consumer", "stream"}),
 		redelivered: vec("consumer_redelivered_total", "Messages that came again.", "consumer", "stream"),
 		fill: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Namespace: "millrace", Name: "stream_fill_ratio", Help: "Share of a stream's bytes that is used, when last looked at."}, []string{"stream"}),
+		spooled:      counter("spool_events_total", "Events written to the publisher's spool."),
+		spoolDamaged: counter("spool_damaged_total", "Damaged stretches of the spool that were skipped; millrace spool check names them."),
+		spoolBytes:   gauge("spool_bytes", "Bytes of the publisher's spool."),
+		spoolEvents:  gauge("spool_events", "Events in the publisher's spool that are not yet at the broker."),
 	}
 	if r == nil {
 		return m, nil
@@ -74,6 +84,7 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 	for _, c := range []prometheus.Collector{
 		m.disconnects, m.appends, m.appendSeconds, m.readMessages, m.readRestarts, m.frames, m.events,
 		m.shed, m.laneFaults, m.unknownFrames, m.buffered, m.quarantined, m.consumed, m.consumerLag, m.redelivered, m.fill,
+		m.spooled, m.spoolDamaged, m.spoolBytes, m.spoolEvents,
 	} {
 		faults = append(faults, r.Register(c))
 	}

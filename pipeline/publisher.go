@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/dermai/millrace/schemas"
+	"github.com/dermai/millrace/spool"
 	"golang.org/x/sync/semaphore"
 )
 
@@ -33,6 +34,11 @@ type PublisherConfig struct {
 	Idle time.Duration
 	// Patience is how long a frame waits for room in a full stream. 0: 5 s.
 	Patience time.Duration
+	// Spool is where frames go that the broker does not take within two seconds. It
+	// needs credentials that may read the last message of a subject, and a directory
+	// that no other publisher has. Without a directory there is none: calls wait for
+	// the broker.
+	Spool spool.Config
 }
 
 // Validate joins all faults of the configuration.
@@ -51,6 +57,9 @@ func (c PublisherConfig) Validate() error {
 	}
 	if c.Idle > ReplayWindow/10 {
 		faults = append(faults, fmt.Errorf("idle: %s; at most %s, so that the end of a lane is not forgotten", c.Idle, ReplayWindow/10))
+	}
+	if c.Spool.Dir != "" || c.Spool.MaxBytes != 0 {
+		faults = append(faults, c.Spool.Validate())
 	}
 	return errors.Join(faults...)
 }
@@ -91,6 +100,7 @@ type Publisher struct {
 	conn   *Conn
 	config PublisherConfig
 	room   *semaphore.Weighted // bytes
+	spool  *spool.Spool        // nil: none
 
 	ctx    context.Context // of the lanes; ends when Close gives up
 	cancel context.CancelFunc
@@ -100,6 +110,7 @@ type Publisher struct {
 	lanes   map[laneKey]*laneWriter
 	closing chan struct{}
 	closed  bool
+	damaged int // stretches of the spool that were reported
 }
 
 // laneKey tells which events share a lane.
@@ -109,7 +120,8 @@ type laneKey struct {
 }
 
 // NewPublisher returns a publisher that runs until Close. It asks nothing of the
-// broker yet.
+// broker yet, unless an earlier one has left frames in the spool: those are sent
+// in the background.
 func NewPublisher(c *Conn, config PublisherConfig) (*Publisher, error) {
 	if err := config.Validate(); err != nil {
 		return nil, fmt.Errorf("publisher: %w", err)
@@ -124,10 +136,15 @@ func NewPublisher(c *Conn, config PublisherConfig) (*Publisher, error) {
 		lanes: map[laneKey]*laneWriter{}, closing: make(chan struct{}),
 	}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
+	if err := p.openSpool(); err != nil {
+		p.cancel()
+		return nil, fmt.Errorf("publisher: %w", err)
+	}
 	return p, nil
 }
 
-// Publish stores events and returns when they are on disk. Events without a
+// Publish stores events and returns when they are on disk: at the broker or, while
+// that is away, in the spool. Events without a
 // time get the present one. Secrets are redacted (schemas.Redact). One bad event
 // refuses the call with an *EventError; an error that has RetryAfter says that
 // nothing was stored; after any other error it is open what was stored. While
@@ -348,8 +365,10 @@ func (p *Publisher) finished(c *call) {
 }
 
 // Close takes no more events, stores those that wait, and ends every lane with a
-// final frame. If ctx ends before, it gives up: what is not stored then is an
-// error, and its callers are told. More calls wait for the same.
+// final frame. What is in the spool is sent as long as the broker takes it, and
+// left there otherwise, for the next publisher with this spool. If ctx ends
+// before, it gives up: what is not stored then is an error, and its callers are
+// told. More calls wait for the same.
 func (p *Publisher) Close(ctx context.Context) error {
 	p.mu.Lock()
 	if !p.closed {
@@ -364,10 +383,13 @@ func (p *Publisher) Close(ctx context.Context) error {
 	}()
 	select {
 	case <-ended:
-		return nil
+		return p.closeSpool()
 	case <-ctx.Done():
 		p.cancel()
 		<-ended
+		if err := p.closeSpool(); err != nil {
+			return err
+		}
 		return fmt.Errorf("close the publisher: events were not stored, or lanes not ended: %w", ctx.Err())
 	}
 }

@@ -28,6 +28,7 @@ const (
 	HeaderAcked   = "Millrace-Acked"
 	HeaderSource  = "Millrace-Source"
 	HeaderFinal   = "Millrace-Final"
+	HeaderBatch   = "Millrace-Batch"
 )
 
 // FrameHeader is what a lane says of a frame. The zero header is that of a frame
@@ -38,6 +39,10 @@ type FrameHeader struct {
 	Acked   uint64 // every frame up to this one is acknowledged
 	Source  string // position in the source up to which the lane covers it; any text
 	Final   bool   // the lane ends here; there are no events in the frame
+	// Batch is where the frame ends in the publisher's spool: all that the lane was
+	// given up to this batch is in its frames up to this one, or was damaged in the
+	// spool. 0: each frame is one batch.
+	Batch uint64
 }
 
 // Map gives the header as it is sent: values are printable ASCII, whatever is in
@@ -60,6 +65,9 @@ func (h FrameHeader) Map() map[string]string {
 	if h.Final {
 		m[HeaderFinal] = "true"
 	}
+	if h.Batch > 0 {
+		m[HeaderBatch] = strconv.FormatUint(h.Batch, 10)
+	}
 	return m
 }
 
@@ -71,7 +79,7 @@ func isHeader(c byte) bool { return c > ' ' && c < 0x7f && c != '%' }
 func ParseFrameHeader(m map[string]string) (FrameHeader, error) {
 	var h FrameHeader
 	if _, ok := m[HeaderCounter]; !ok {
-		for _, name := range []string{HeaderEvents, HeaderAcked, HeaderSource, HeaderFinal} {
+		for _, name := range []string{HeaderEvents, HeaderAcked, HeaderSource, HeaderFinal, HeaderBatch} {
 			if _, ok := m[name]; ok {
 				return h, fmt.Errorf("frame header: %s without %s", name, HeaderCounter)
 			}
@@ -100,6 +108,11 @@ func ParseFrameHeader(m map[string]string) (FrameHeader, error) {
 		h.Final = true
 	default:
 		return FrameHeader{}, fmt.Errorf("frame header: %s: want true or no header", HeaderFinal)
+	}
+	if _, ok := m[HeaderBatch]; ok {
+		if h.Batch, err = parseCount(m, HeaderBatch); err != nil {
+			return FrameHeader{}, err
+		}
 	}
 	h.Events = int(min(events, FrameEvents+1))
 	return h, h.validate()

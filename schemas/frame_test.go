@@ -22,6 +22,8 @@ func TestFrameHeaders(t *testing.T) {
 			map[string]string{"Millrace-Counter": "8", "Millrace-Events": "5000", "Millrace-Acked": "7", "Millrace-Source": "app.log:12%20%25%0D%0ANats-Msg-Id:%20x%FF"}},
 		{schemas.FrameHeader{Counter: math.MaxUint64, Acked: math.MaxUint64 - 1, Final: true},
 			map[string]string{"Millrace-Counter": "18446744073709551615", "Millrace-Events": "0", "Millrace-Acked": "18446744073709551614", "Millrace-Final": "true"}},
+		{schemas.FrameHeader{Counter: 3, Events: 9, Acked: 2, Batch: 41},
+			map[string]string{"Millrace-Counter": "3", "Millrace-Events": "9", "Millrace-Acked": "2", "Millrace-Batch": "41"}},
 	} {
 		m := c.h.Map()
 		if diff := cmp.Diff(c.want, m); diff != "" {

@@ -11,6 +11,7 @@ type millrace struct {
 	Alerts     alertsCommand     `cmd:"" help:"Look at alerts."`
 	Receivers  receiversCommand  `cmd:"" help:"Try out receivers."`
 	Quarantine quarantineCommand `cmd:"" help:"Look at what could not be processed, and give it back."`
+	Spool      spoolCommand      `cmd:"" help:"Look into the spool of a publisher."`
 	Archive    archiveCommand    `cmd:"" help:"Look into the archive and prove it."`
 	Config     configCommand     `cmd:"" help:"Check and show the configuration."`
 }

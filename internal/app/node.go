@@ -30,6 +30,8 @@ type node struct {
 	health   *ops.Health
 	mux      *http.ServeMux
 	conn     *pipeline.Conn
+	embedded bool // the broker runs in this process
+	spools   bool // it works without the broker
 }
 
 // newNode prepares a process that serves health and metrics.
@@ -47,11 +49,14 @@ type inProcess interface {
 // connect connects to the broker that the configuration names, or to the one in
 // this process. The caller closes n.conn.
 func (n *node) connect(ctx context.Context, server inProcess) error {
-	conn, err := n.session.connect(ctx, n.name, server, n.registry)
+	conn, err := pipeline.Connect(ctx, n.session.broker(n.name, server, n.registry, n.spools))
 	if err != nil {
 		return err
 	}
 	n.conn = conn
+	if n.spools {
+		return nil
+	}
 	n.health.Register("broker", func() ops.State {
 		if conn.Connected() {
 			return ops.State{Progress: time.Now()}
@@ -64,16 +69,22 @@ func (n *node) connect(ctx context.Context, server inProcess) error {
 // connect connects to the broker that the configuration names, to the one in this
 // process, or else to the one that millrace up runs on this machine.
 func (s *session) connect(ctx context.Context, name string, server inProcess, registry prometheus.Registerer) (*pipeline.Conn, error) {
+	return pipeline.Connect(ctx, s.broker(name, server, registry, false))
+}
+
+// broker says how to connect; later: although it does not answer yet.
+func (s *session) broker(name string, server inProcess, registry prometheus.Registerer, later bool) pipeline.Config {
 	c := s.config
-	return pipeline.Connect(ctx, pipeline.Config{
+	return pipeline.Config{
 		URL:        cmp.Or(c.NATS.URL.Reveal(), "nats://"+c.NATS.Listen),
 		InProcess:  server,
 		Name:       name,
 		Creds:      string(c.NATS.Credentials),
 		CA:         string(c.NATS.CA),
+		Later:      later,
 		Logger:     s.log,
 		Registerer: registry,
-	})
+	}
 }
 
 // layout is what the configuration makes of the broker.

@@ -16,6 +16,7 @@ import (
 	"github.com/dermai/millrace/rules"
 	"github.com/dermai/millrace/schemas"
 	"github.com/dermai/millrace/sources"
+	"github.com/dermai/millrace/spool"
 )
 
 // The addresses of the programs unless told otherwise.
@@ -50,6 +51,7 @@ func (c *upCommand) Run(ctx context.Context, s *session) error {
 		}
 		defer server.Shutdown()
 		s.log.Info().Str("nats", server.URL()).Msg("the broker runs in this process")
+		n.embedded = true
 		if err := n.connect(ctx, server); err != nil {
 			return err
 		}
@@ -149,9 +151,17 @@ func (n *node) publish(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	publisher, err := pipeline.NewPublisher(n.conn, pipeline.PublisherConfig{
-		Service: n.config.Publisher.Service, Partitions: n.config.Partitions,
-	})
+	config := pipeline.PublisherConfig{Service: n.config.Publisher.Service, Partitions: n.config.Partitions}
+	// A file is a spool of its own: it goes on where the broker's frames end, and
+	// would publish again what waits in a spool.
+	files, err := pipeline.NewPublisher(n.conn, config)
+	if err != nil {
+		return err
+	}
+	if n.config.Publisher.Spool.Enabled && !n.embedded {
+		config.Spool = spool.Config{Dir: spoolDir(&n.config.Config), MaxBytes: int64(n.config.Publisher.Spool.MaxBytes)}
+	}
+	publisher, err := pipeline.NewPublisher(n.conn, config)
 	if err != nil {
 		return err
 	}
@@ -169,10 +179,10 @@ func (n *node) publish(ctx context.Context) error {
 	g.Go(func() error { return n.listen(ctx, publisherAddr) })
 	g.Go(func() error { return headroom.run(ctx) })
 	for _, f := range n.followed() {
-		g.Go(func() error { return n.follow(ctx, f, publisher, defaults, metrics) })
+		g.Go(func() error { return n.follow(ctx, f, files, defaults, metrics) })
 	}
 	err = g.Wait()
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), stepLimit)
 	defer cancel()
-	return errors.Join(err, publisher.Close(last))
+	return errors.Join(err, files.Close(last), publisher.Close(last))
 }

@@ -35,7 +35,8 @@ var arrows = map[string]string{
 	"stages":         "schemas fence rules rules/engine",
 
 	// The edges.
-	"pipeline":        "schemas fence internal/secret",
+	"spool":           "",
+	"pipeline":        "schemas fence spool internal/secret",
 	"internal/broker": "",
 	"archive":         "schemas fence internal/secret",
 	"archive/s3":      "archive internal/secret",

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -40,4 +41,24 @@ func NeedPython(tb testing.TB, modules ...string) string {
 	}
 	tb.Skipf("%s lacks one of %v: run make install", python, modules)
 	return ""
+}
+
+// Tmpfs mounts a file system in memory of a size, such as "1m", that ends with
+// the test. It needs root: without that the test ends as Need ends it.
+func Tmpfs(tb testing.TB, size string) string {
+	tb.Helper()
+	dir := tb.TempDir()
+	err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size="+size)
+	if err != nil && os.Getenv("CI") == "true" {
+		tb.Fatalf("mount a small file system: %v; CI=true skips nothing: run it as root", err)
+	}
+	if err != nil {
+		tb.Skipf("mount a small file system: %v; run it as root", err)
+	}
+	tb.Cleanup(func() {
+		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
+			tb.Error(err)
+		}
+	})
+	return dir
 }

@@ -51,6 +51,9 @@ func (s *Server) Address() string { return s.URL()[len("nats://"):] }
 // URL of the broker.
 func (s *Server) URL() string { return s.broker.URL() }
 
+// Stop ends the broker. Restart starts it again.
+func (s *Server) Stop() { s.broker.Shutdown() }
+
 // Restart ends the broker and starts it again on its directory and port.
 func (s *Server) Restart(t testing.TB) {
 	t.Helper()

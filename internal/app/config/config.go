@@ -142,8 +142,21 @@ type Publisher struct {
 	Zone string `yaml:"zone"`
 	// Follow are log files that are read as they grow. Default: none.
 	Follow []Path `yaml:"follow"`
+	// Spool is where events of the door go while the broker is away.
+	Spool Spool `yaml:"spool"`
 	// Audit is the audit trail of the application beside us.
 	Audit Audit `yaml:"audit"`
+}
+
+// Spool is where events go that the broker does not take.
+type Spool struct {
+	// Enabled says whether there is one. Default: true.
+	Enabled bool `yaml:"enabled"`
+	// Dir is the directory, of one publisher alone. Default: spool in the data
+	// directory.
+	Dir Path `yaml:"dir"`
+	// MaxBytes is what it holds before events are refused. Default: 1GB.
+	MaxBytes Size `yaml:"max_bytes"`
 }
 
 // Audit is the audit trail of the application beside us.
@@ -187,7 +200,7 @@ func Default() Config {
 		Deployment: Deployment{Tick: time.Second, Lateness: time.Second, Delay: 5 * time.Second},
 		Rules:      []Path{},
 		Archive:    Archive{Enabled: true, CutBytes: 10e6},
-		Publisher:  Publisher{Zone: "UTC", Follow: []Path{}, Audit: Audit{Enabled: true}},
+		Publisher:  Publisher{Zone: "UTC", Follow: []Path{}, Spool: Spool{Enabled: true, MaxBytes: 1e9}, Audit: Audit{Enabled: true}},
 		Metrics: Metrics{
 			Endpoints: []string{},
 			Names:     []string{"system.cpu", "system.memory_percent", "system.disk_percent", "db.pool"},
@@ -252,6 +265,9 @@ func (c Config) Validate() error {
 	}
 	if c.Archive.S3.Endpoint != "" && c.Archive.Dir != "" {
 		fault("archive.dir", "%q beside archive.s3: name one of them", string(c.Archive.Dir))
+	}
+	if c.Publisher.Spool.MaxBytes < 2<<20 {
+		fault("publisher.spool.max_bytes", "%v: use 2MiB or more", c.Publisher.Spool.MaxBytes)
 	}
 	if _, err := time.LoadLocation(c.Publisher.Zone); err != nil || c.Publisher.Zone == "Local" {
 		fault("publisher.zone", "%q: use UTC or a name such as Europe/Vienna", c.Publisher.Zone)
