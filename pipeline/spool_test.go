@@ -63,7 +63,7 @@ func empty(t *testing.T, dir string) bool {
 // While the broker is away Publish returns nil from the spool; when it is back,
 // all of it follows in order, in the same lane, and then the lane ends.
 func TestSpoolBridgesAnOutage(t *testing.T) {
-	s, c := deployed(t)
+	s, _ := deployed(t)
 	dir := t.TempDir()
 	p := spooling(t, s.ConnectURL(t, s.URL()), dir)
 	publishNumbers(t, p, 0, 5)
@@ -73,7 +73,7 @@ func TestSpoolBridgesAnOutage(t *testing.T) {
 		t.Fatal("nothing is in the spool")
 	}
 	s.Restart(t)
-	c = s.Connect(t)
+	c := s.Connect(t)
 	pipelinetest.Within(t, "the spool is empty", func() bool { return empty(t, dir) })
 	publishNumbers(t, p, 300, 310)
 	closePublisher(t, p)

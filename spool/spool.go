@@ -241,7 +241,7 @@ func (s *Spool) Peek(name string, more func(*Record) bool) ([]Record, error) {
 	s.mu.Lock()
 	var entries []entry
 	if l := s.lanes[name]; l != nil {
-		entries = l.entries[:len(l.entries):len(l.entries)]
+		entries = slices.Clip(l.entries)
 	}
 	s.mu.Unlock()
 	var out []Record

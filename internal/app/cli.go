@@ -56,6 +56,7 @@ type session struct {
 	log    zerolog.Logger
 	out    *printer
 	demo   bool // the built-in rules are those of the demo
+	later  bool // the broker need not be there yet
 }
 
 // run parses the arguments into grammar, a struct with commands that have a

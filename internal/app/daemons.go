@@ -62,7 +62,7 @@ func (s *session) serve(ctx context.Context, name string, parts func(*node) []fu
 		debug.SetMemoryLimit(memoryLimit)
 	}
 	n := s.newNode(name)
-	n.spools = name == "publisher" && s.config.Publisher.Spool.Enabled
+	n.later = name == "publisher" && s.config.Publisher.Spool.Enabled
 	if err := n.connect(ctx, nil); err != nil {
 		return err
 	}

@@ -31,7 +31,6 @@ type node struct {
 	mux      *http.ServeMux
 	conn     *pipeline.Conn
 	embedded bool // the broker runs in this process
-	spools   bool // it works without the broker
 }
 
 // newNode prepares a process that serves health and metrics.
@@ -49,12 +48,12 @@ type inProcess interface {
 // connect connects to the broker that the configuration names, or to the one in
 // this process. The caller closes n.conn.
 func (n *node) connect(ctx context.Context, server inProcess) error {
-	conn, err := pipeline.Connect(ctx, n.session.broker(n.name, server, n.registry, n.spools))
+	conn, err := n.session.connect(ctx, n.name, server, n.registry)
 	if err != nil {
 		return err
 	}
 	n.conn = conn
-	if n.spools {
+	if n.later { // it works without the broker
 		return nil
 	}
 	n.health.Register("broker", func() ops.State {
@@ -69,22 +68,17 @@ func (n *node) connect(ctx context.Context, server inProcess) error {
 // connect connects to the broker that the configuration names, to the one in this
 // process, or else to the one that millrace up runs on this machine.
 func (s *session) connect(ctx context.Context, name string, server inProcess, registry prometheus.Registerer) (*pipeline.Conn, error) {
-	return pipeline.Connect(ctx, s.broker(name, server, registry, false))
-}
-
-// broker says how to connect; later: although it does not answer yet.
-func (s *session) broker(name string, server inProcess, registry prometheus.Registerer, later bool) pipeline.Config {
 	c := s.config
-	return pipeline.Config{
+	return pipeline.Connect(ctx, pipeline.Config{
 		URL:        cmp.Or(c.NATS.URL.Reveal(), "nats://"+c.NATS.Listen),
 		InProcess:  server,
 		Name:       name,
 		Creds:      string(c.NATS.Credentials),
 		CA:         string(c.NATS.CA),
-		Later:      later,
+		Later:      s.later,
 		Logger:     s.log,
 		Registerer: registry,
-	}
+	})
 }
 
 // layout is what the configuration makes of the broker.
