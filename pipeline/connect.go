@@ -209,6 +209,9 @@ func explain(err error) string {
 // Close ends the connection. Logs and publishers are closed before.
 func (c *Conn) Close() { c.nats.Close() }
 
+// JetStream is the client of the connection, for the packages below this one.
+func (c *Conn) JetStream() jetstream.JetStream { return c.js }
+
 // Connected tells that the connection is up now.
 func (c *Conn) Connected() bool { return c.nats.IsConnected() }
 

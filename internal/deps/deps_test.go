@@ -35,14 +35,15 @@ var arrows = map[string]string{
 	"stages":         "schemas fence rules rules/engine",
 
 	// The edges.
-	"spool":           "",
-	"pipeline":        "schemas fence spool internal/secret",
-	"internal/broker": "",
-	"archive":         "schemas fence internal/secret",
-	"archive/s3":      "archive internal/secret",
-	"notify":          "schemas fence",
-	"sinks":           "schemas notify internal/secret",
-	"sources":         "schemas",
+	"spool":              "",
+	"pipeline":           "schemas fence spool internal/secret",
+	"pipeline/watermill": "schemas pipeline",
+	"internal/broker":    "",
+	"archive":            "schemas fence internal/secret",
+	"archive/s3":         "archive internal/secret",
+	"notify":             "schemas fence",
+	"sinks":              "schemas notify internal/secret",
+	"sources":            "schemas",
 
 	// The whole.
 	"internal/traffic":    "schemas",
