@@ -354,6 +354,9 @@ func (a *Archiver) put(ctx context.Context, nextDay string) error {
 	if !same {
 		return a.adopt(ctx, key)
 	}
+	if err := a.late(ctx); err != nil {
+		return err
+	}
 	m, x := a.cfg.Metrics, &a.open.x
 	m.objects.WithLabelValues(a.cfg.Stream).Inc()
 	m.bytes.WithLabelValues(a.cfg.Stream).Add(float64(a.buf.Len()))
@@ -368,6 +371,24 @@ func (a *Archiver) put(ctx context.Context, nextDay string) error {
 	a.trim.stored(*a.sealed)
 	a.begin(*a.sealed)
 	return nil
+}
+
+// late looks whether this archiver slept while its place in the chain was compacted
+// and removed. Then what it has put is a ghost, which nobody reads, and it begins
+// again from the chain's end. Objects are removed in order, and never the last.
+func (a *Archiver) late(ctx context.Context) error {
+	if a.tip.Key == "" {
+		return nil
+	}
+	r, err := a.store.Get(ctx, a.tip.Key, 0, 1)
+	if errors.Is(err, ErrNotFound) {
+		a.loaded, a.sealed = false, nil
+		return errors.New("it slept until its place in the chain was compacted, and begins again behind what others stored")
+	}
+	if err != nil {
+		return err
+	}
+	return r.Close()
 }
 
 // adopt takes another archiver's object for the chain's next one, if it does not
@@ -385,7 +406,7 @@ func (a *Archiver) adopt(ctx context.Context, key string) error {
 		return err
 	}
 	tip := a.tip
-	if err := tip.follow(name, x, hash); err != nil {
+	if err := tip.Follow(name, x, hash); err != nil {
 		return fence.Incident(a.cfg.Stream, "conflict: object %s: %v", key, err)
 	}
 	seq, err := compare(a.buf.Bytes(), body)

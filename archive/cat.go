@@ -2,6 +2,7 @@ package archive
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -16,6 +17,15 @@ type Filter struct {
 	// Since and Until bound the arrival, Since <= arrival < Until, Unix ns; 0: no
 	// bound.
 	Since, Until int64
+	// Segments reads the messages of a segment, for Cat. nil: an archive of which
+	// something chosen was compacted and removed is an error.
+	Segments func(ctx context.Context, c Chain, s Segment, fn func(*Record) error) error
+}
+
+// chosen tells whether a message is chosen, and whether anything behind it is.
+func (f *Filter) chosen(r *Record) (ok, done bool) {
+	done = f.To > 0 && r.Seq > f.To || f.Until > 0 && r.Arrival >= f.Until
+	return !done && r.Seq >= f.From && (f.Since == 0 || r.Arrival >= f.Since), done
 }
 
 // Listed is an object with its index.
@@ -74,9 +84,29 @@ func Cat(ctx context.Context, store Store, f Filter, fn func(*Record) error) err
 
 func catChain(ctx context.Context, store Store, c Chain, f *Filter, fn func(*Record) error) error {
 	var tip Tip // behind the object before, zero for the first
+	m, err := ReadManifest(ctx, store, c)
+	if err != nil {
+		return err
+	}
+	if f.Segments != nil && m.Version > 0 {
+		done, err := catSegments(ctx, m, f, fn)
+		if done || err != nil {
+			return err
+		}
+		rest := *f
+		if f.From <= m.Tip.First && (f.Since == 0 || dayOf(f.Since) <= m.Tip.Day) {
+			tip = m.Tip // so that nothing between the last segment and the first object is passed over
+		}
+		rest.From = max(f.From, m.Tip.First)
+		f = &rest
+	}
 	for o, err := range objects(ctx, store, c, f) {
 		if err != nil {
 			return err
+		}
+		if f.Segments == nil && tip.Key == "" && o.Name.First > max(f.From, 1) && o.Name.First <= m.Through()+1 &&
+			(f.Since == 0 || m.arrived(o.Name.First-1) >= f.Since) {
+			return fmt.Errorf("the messages before %d of %s are in segments alone", o.Name.First, c)
 		}
 		if tip.Key != "" && o.Name.First < tip.First {
 			continue // a ghost: Verify reports it
@@ -92,9 +122,39 @@ func catChain(ctx context.Context, store Store, c Chain, f *Filter, fn func(*Rec
 	return nil
 }
 
+// catSegments gives the messages of segments to fn.
+func catSegments(ctx context.Context, m *Manifest, f *Filter, fn func(*Record) error) (done bool, err error) {
+	for _, s := range m.Segments {
+		if s.Last < f.From || f.Since > 0 && s.ArrivalTo < f.Since || s.Messages == 0 {
+			continue
+		}
+		if f.To > 0 && s.First > f.To || f.Until > 0 && s.ArrivalFrom >= f.Until {
+			return true, nil
+		}
+		end := errors.New("end")
+		err := f.Segments(ctx, m.Chain, s, func(r *Record) error {
+			ok, done := f.chosen(r)
+			switch {
+			case done:
+				return end
+			case ok:
+				return fn(r)
+			}
+			return nil
+		})
+		if errors.Is(err, end) {
+			return true, nil
+		}
+		if err != nil {
+			return false, fmt.Errorf("segment %s: %w", s.Key, err)
+		}
+	}
+	return false, nil
+}
+
 // catObject gives an object's messages to fn and moves the tip behind it. done
 // tells that nothing behind the last message is chosen.
-func catObject(ctx context.Context, store Store, o located, tip *Tip, f *Filter, fn func(*Record) error) (done bool, err error) {
+func catObject(ctx context.Context, store Store, o Named, tip *Tip, f *Filter, fn func(*Record) error) (done bool, err error) {
 	if tip.Key != "" && o.Name != tip.Name {
 		return false, fmt.Errorf("the object before it ends at %d, so that %s should follow", tip.First-1, tip.Name.Key())
 	}
@@ -127,10 +187,11 @@ func catObject(ctx context.Context, store Store, o located, tip *Tip, f *Filter,
 		if err != nil {
 			return false, err
 		}
-		if f.To > 0 && rec.Seq > f.To || f.Until > 0 && rec.Arrival >= f.Until {
+		ok, done := f.chosen(rec)
+		if done {
 			return true, nil
 		}
-		if rec.Seq < f.From || f.Since > 0 && rec.Arrival < f.Since {
+		if !ok {
 			continue
 		}
 		rec.Chain = o.Name.Chain
@@ -143,31 +204,31 @@ func catObject(ctx context.Context, store Store, o located, tip *Tip, f *Filter,
 		*tip = tipAfter(o.Name, r.Index(), r.Hash())
 		return false, err
 	}
-	return false, tip.follow(o.Name, r.Index(), r.Hash())
+	return false, tip.Follow(o.Name, r.Index(), r.Hash())
 }
 
-// located is an object and what its key says.
-type located struct {
+// Named is an object and what its key says.
+type Named struct {
 	Object
 	Name Name
 }
 
 // objects lists a chain's objects from the one that holds f's beginning on.
-func objects(ctx context.Context, store Store, c Chain, f *Filter) iter.Seq2[located, error] {
-	return func(yield func(located, error) bool) {
+func objects(ctx context.Context, store Store, c Chain, f *Filter) iter.Seq2[Named, error] {
+	return func(yield func(Named, error) bool) {
 		after := ""
 		if f.Since > 0 {
 			after = c.prefix() + "dt=" + dayOf(f.Since) // arrivals of a day lie under it or later
 		}
 		// An object ends where the next one begins, so one is held back.
-		var held located
+		var held Named
 		for o, err := range store.List(ctx, c.prefix(), after) {
 			var n Name
 			if err == nil {
 				n, err = ParseKey(o.Key)
 			}
 			if err != nil {
-				yield(located{}, err)
+				yield(Named{}, err)
 				return
 			}
 			if f.To > 0 && n.First > f.To {
@@ -176,7 +237,7 @@ func objects(ctx context.Context, store Store, c Chain, f *Filter) iter.Seq2[loc
 			if held.Key != "" && n.First > f.From && !yield(held, nil) {
 				return
 			}
-			held = located{o, n}
+			held = Named{o, n}
 		}
 		if held.Key != "" {
 			yield(held, nil)

@@ -202,6 +202,20 @@ func (s *FileStore) syncUp(dir string) error {
 	}
 }
 
+// Remove implements Remover.
+func (s *FileStore) Remove(ctx context.Context, key string) error {
+	err := errors.Join(ctx.Err(), Removable(key))
+	if err == nil {
+		if err = s.root.Remove(key); errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+			err = nil
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("remove %s: %w", key, err)
+	}
+	return nil
+}
+
 // Get implements Store.
 func (s *FileStore) Get(ctx context.Context, key string, off, n int64) (io.ReadCloser, error) {
 	r, err := s.get(ctx, key, off, n)

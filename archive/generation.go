@@ -50,6 +50,13 @@ func (a *Archiver) rewound(ctx context.Context, info fence.Info, what string) er
 // common is the last sequence up to which the chain and the stream hold the same
 // messages. What the stream has been trimmed of was the same.
 func (a *Archiver) common(ctx context.Context, info fence.Info) (same uint64, err error) {
+	first, ok, err := firstObject(ctx, a.store, a.tip.prefix(), "")
+	if err != nil {
+		return 0, err
+	}
+	if n, err := ParseKey(first.Key); ok && err == nil && n.First > info.First {
+		info.First = n.First // what was compacted and removed since was the same
+	}
 	same = info.First - 1
 	var entries []fence.Entry
 	differ := errors.New("differ")

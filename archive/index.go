@@ -118,6 +118,9 @@ func newTip(c Chain, arrival int64, prev string) Tip {
 	return Tip{Name: Name{c, dayOf(c.Epoch.Created), 1}, Arrival: arrival, Hash: prev}
 }
 
+// TipBefore is the end of the chain before its first object, as that says it.
+func TipBefore(n Name, x *Index) Tip { return Tip{Name: n, Arrival: x.ArrivalFrom, Hash: x.Prev} }
+
 // tipAfter is the end of the chain after an object.
 func tipAfter(n Name, x *Index, hash string) Tip {
 	t := Tip{Name: n, Arrival: x.ArrivalTo, Message: x.Message, Key: n.Key(), Hash: hash}
@@ -128,8 +131,9 @@ func tipAfter(n Name, x *Index, hash string) Tip {
 	return t
 }
 
-// follow moves the tip behind an object and says what does not fit, if anything.
-func (t *Tip) follow(n Name, x *Index, hash string) error {
+// Follow moves the tip behind an object, given its index and hash, and says what
+// does not fit, if anything.
+func (t *Tip) Follow(n Name, x *Index, hash string) error {
 	switch {
 	case n.Chain == t.Chain && n.First > t.First:
 		return fmt.Errorf("the sequences %d to %d before it are in no object", t.First, n.First-1)

@@ -65,6 +65,7 @@ type Reader struct {
 	frame   []byte
 	packed  bool // rec.Payload was compressed anew
 	index   *Index
+	text    []byte // of the index
 	hash    string
 	err     error
 }
@@ -96,6 +97,9 @@ func (r *Reader) Next() (*Record, error) {
 
 // Index is the object's index and Hash its hash, once Next has returned io.EOF.
 func (r *Reader) Index() *Index { return r.index }
+
+// IndexText is the index as it stands in the object: its SHA-256 is Hash.
+func (r *Reader) IndexText() []byte { return r.text }
 
 // Hash is what the next object's index names as the one before it, hex.
 func (r *Reader) Hash() string { return r.hash }
@@ -266,7 +270,7 @@ func (r *Reader) finish(at int64, b []byte) error {
 			return r.corrupt(at, "the index does not tell the truth about %s", what)
 		}
 	}
-	r.index, r.hash = x, hash
+	r.index, r.text, r.hash = x, bytes.Clone(b), hash
 	return io.EOF
 }
 

@@ -7,6 +7,8 @@ import (
 	"io"
 	"iter"
 	"strings"
+
+	"github.com/dermai/millrace/schemas"
 )
 
 // Store keeps immutable objects under keys. Its methods may be used at once by
@@ -29,6 +31,25 @@ type Store interface {
 	// after, in ascending byte order of their keys, and ends after an error.
 	// Objects put meanwhile may be missed.
 	List(ctx context.Context, prefix, after string) iter.Seq2[Object, error]
+}
+
+// Remover is a Store that can forget. It removes what Removable allows and refuses
+// everything else; removing what is not there is no error. Whoever reads the
+// object meanwhile reads it to its end or gets an error.
+type Remover interface {
+	Remove(ctx context.Context, key string) error
+}
+
+// Removable tells whether a key is of those that compaction replaces: objects of
+// telemetry. Nothing of the audit trail is ever removed.
+func Removable(key string) error {
+	if err := CheckKey(key); err != nil {
+		return err
+	}
+	if n, err := ParseKey(key); err != nil || n.Class != string(schemas.Telemetry) {
+		return fmt.Errorf("%s is nothing that may be removed", key)
+	}
+	return nil
 }
 
 // Object is an entry of a listing.

@@ -36,12 +36,14 @@ type Report struct {
 
 // ChainReport sums up one epoch of a stream.
 type ChainReport struct {
-	Head           // of the chain's last object
-	Objects int    `json:"objects"`
-	Bytes   int64  `json:"bytes"`
-	Count   uint64 `json:"count"` // messages, ticks too
-	Ticks   uint64 `json:"ticks"`
-	Arrival int64  `json:"arrival"` // the chain is complete up to this arrival, exclusive, Unix ns
+	Head        // of the chain's last object
+	Objects int `json:"objects"`
+	// Segments are those that objects were compacted into; what they hold counts too.
+	Segments int    `json:"segments,omitzero"`
+	Bytes    int64  `json:"bytes"`
+	Count    uint64 `json:"count"` // messages, ticks too
+	Ticks    uint64 `json:"ticks"`
+	Arrival  int64  `json:"arrival"` // the chain is complete up to this arrival, exclusive, Unix ns
 	// Missing are the sequences that are recorded as missing, with the reasons: no
 	// fault of the archive.
 	Missing []Missing `json:"missing,omitempty"`
@@ -123,6 +125,10 @@ func (v *verifier) chain(c Chain, prev string) (hash string, err error) {
 	r := ChainReport{Head: Head{Chain: c.String()}}
 	tip := newTip(c, 0, prev)
 	lost := false // the object before could not be read, so nothing can be tied to it
+	carried, err := v.compacted(c, &tip, &r)
+	if err != nil {
+		return "", err
+	}
 	for o, err := range v.store.List(v.ctx, c.prefix(), "") {
 		if err != nil {
 			return "", err
@@ -130,6 +136,12 @@ func (v *verifier) chain(c Chain, prev string) (hash string, err error) {
 		n, err := ParseKey(o.Key)
 		if err != nil {
 			v.problem(o.Key, 0, "the key is not one of an archive object")
+			continue
+		}
+		if hash, ok := carried[o.Key]; ok {
+			if err := v.replaced(o, n, hash); err != nil {
+				return "", err
+			}
 			continue
 		}
 		if !lost && n.First < tip.First {
@@ -153,22 +165,15 @@ func (v *verifier) chain(c Chain, prev string) (hash string, err error) {
 		if lost {
 			err = x.check(n)
 		} else {
-			err = tip.follow(n, x, hash)
+			err = tip.Follow(n, x, hash)
 		}
 		if err != nil {
 			v.problem(o.Key, min(n.First, tip.First), err.Error())
 		}
 		tip, lost = tipAfter(n, x, hash), false
-		r.Head = Head{r.Chain, x.Last, hash}
-		if slices.Contains(v.o.Kept, r.Head) {
-			v.seen = append(v.seen, r.Head)
-		}
 		r.Objects++
 		r.Bytes += o.Size
-		r.Count += x.Count
-		r.Ticks += x.Ticks
-		r.Arrival = x.ArrivalTo
-		r.Missing = append(r.Missing, x.Missing...)
+		v.count(&r, x, hash)
 	}
 	v.report.Chains = append(v.report.Chains, r)
 	return tip.Hash, nil

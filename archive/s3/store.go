@@ -181,6 +181,19 @@ func (b *bucket) put(ctx context.Context, key string, body io.Reader, size int64
 	return cause(ctx, err)
 }
 
+// Remove implements archive.Remover.
+func (s *Store) Remove(ctx context.Context, key string) error {
+	err := errors.Join(ctx.Err(), archive.Removable(key))
+	if err == nil {
+		b := s.of(key)
+		err = b.core.RemoveObject(ctx, b.name, b.prefix+key, minio.RemoveObjectOptions{})
+	}
+	if err != nil {
+		return fmt.Errorf("remove %s: %w", key, err)
+	}
+	return nil
+}
+
 // Get implements archive.Store.
 func (s *Store) Get(ctx context.Context, key string, off, n int64) (io.ReadCloser, error) {
 	err := errors.Join(ctx.Err(), archive.CheckKey(key))

@@ -41,6 +41,8 @@ var arrows = map[string]string{
 	"internal/broker":    "",
 	"archive":            "schemas fence internal/secret",
 	"archive/s3":         "archive internal/secret",
+	"archive/segment":    "schemas fence archive",
+	"archive/compact":    "schemas archive archive/segment",
 	"notify":             "schemas fence",
 	"sinks":              "schemas notify internal/secret",
 	"sources":            "schemas",

@@ -1,0 +1,129 @@
+package archive
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/dermai/millrace/schemas"
+)
+
+// compacted checks what of a chain is in segments: that its commits follow each
+// other, that the indexes which they carry make the chain that the objects made,
+// and that the segments are there, as they were written if the verification is
+// full. It moves the tip behind them. carried are the hashes of the objects that
+// were replaced, by key.
+func (v *verifier) compacted(c Chain, tip *Tip, r *ChainReport) (carried map[string]string, err error) {
+	carried = map[string]string{}
+	m, err := readManifest(v.ctx, v.store, c, false, func(commit *Commit) error {
+		for _, text := range commit.Objects {
+			x, hash, err := parseCarried(text)
+			if err != nil {
+				return err
+			}
+			n := Name{c, x.Day, x.First}
+			carried[n.Key()] = hash
+			if err := tip.Follow(n, x, hash); err != nil {
+				v.problem(commitKey(c, commit.Version), n.First, fmt.Sprintf("the index of %s that it carries: %v", n.Key(), err))
+				*tip = tipAfter(n, x, hash)
+			}
+			v.count(r, x, hash)
+		}
+		r.Segments++
+		return v.segment(commit, r)
+	})
+	if err == nil {
+		return carried, v.removed(m, carried)
+	}
+	if broken := (*ManifestError)(nil); errors.As(err, &broken) {
+		v.problem(broken.Key, tip.First, broken.What)
+		return carried, nil
+	}
+	return nil, err
+}
+
+// count adds what an index covers to a report.
+func (v *verifier) count(r *ChainReport, x *Index, hash string) {
+	r.Head = Head{r.Chain, x.Last, hash}
+	if slices.Contains(v.o.Kept, r.Head) {
+		v.seen = append(v.seen, r.Head)
+	}
+	r.Count += x.Count
+	r.Ticks += x.Ticks
+	r.Arrival = x.ArrivalTo
+	r.Missing = append(r.Missing, x.Missing...)
+}
+
+// segment checks the object of a segment.
+func (v *verifier) segment(commit *Commit, r *ChainReport) error {
+	s := &commit.Segment
+	off, n := max(0, s.Bytes-1), int64(2) // the last byte, and nothing behind it
+	if v.o.Full {
+		off, n = 0, -1
+	}
+	body, err := v.store.Get(v.ctx, s.Key, off, n)
+	if errors.Is(err, ErrNotFound) {
+		v.problem(s.Key, s.First, "the segment is not there")
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	h := sha256.New()
+	size, err := io.Copy(h, body)
+	if err != nil {
+		return err
+	}
+	r.Bytes += s.Bytes
+	switch {
+	case !v.o.Full && size != 1:
+		v.problem(s.Key, s.First, fmt.Sprintf("the segment does not have the %d bytes that were written", s.Bytes))
+	case v.o.Full && hex.EncodeToString(h.Sum(nil)) != s.SHA256:
+		v.problem(s.Key, s.First, "the segment is not as it was written")
+	}
+	return nil
+}
+
+// removed reports objects of the audit trail that are gone: theirs stay beside
+// their segments.
+func (v *verifier) removed(m *Manifest, carried map[string]string) error {
+	if m.Chain.Class == string(schemas.Telemetry) || len(carried) == 0 {
+		return nil
+	}
+	there := map[string]bool{}
+	for o, err := range v.store.List(v.ctx, m.Chain.prefix(), "") {
+		if err != nil {
+			return err
+		}
+		there[o.Key] = true
+	}
+	for key := range carried {
+		if !there[key] {
+			v.problem(key, 0, "it was removed, although nothing of its class may be")
+		}
+	}
+	return nil
+}
+
+// replaced checks an object that a segment replaced and that is still there: in a
+// full verification it must have the hash that its segment's commit carries.
+func (v *verifier) replaced(o Object, n Name, hash string) error {
+	if !v.o.Full {
+		return nil
+	}
+	_, got, err := v.object(o)
+	switch corrupt := (*CorruptError)(nil); {
+	case errors.As(err, &corrupt):
+		v.problem(o.Key, max(n.First, corrupt.After+1), corrupt.Error())
+	case errors.Is(err, ErrNotFound): // removed meanwhile, as it may be
+	case err != nil:
+		return err
+	case got != hash:
+		v.problem(o.Key, n.First, "it is another object than the one that was compacted")
+	}
+	return nil
+}
