@@ -235,7 +235,11 @@ func (a *Archiver) loadTip(ctx context.Context, chain Chain) (Tip, error) {
 		return Tip{}, fence.Incident(a.cfg.Stream, "corrupt: object %s: %v", last.Key, err)
 	}
 	// Its archiver may have died before it was durable: ErrExists says that it is.
-	if err := a.store.Put(ctx, last.Key, bytes.NewReader(body), int64(len(body))); err != nil && !errors.Is(err, ErrExists) {
+	err = a.store.Put(ctx, last.Key, bytes.NewReader(body), int64(len(body)))
+	if err == nil {
+		err = fmt.Errorf("object %s was compacted and removed while it was read", last.Key)
+	}
+	if !errors.Is(err, ErrExists) {
 		return Tip{}, err
 	}
 	return tipAfter(name, x, hash), nil
@@ -375,20 +379,17 @@ func (a *Archiver) put(ctx context.Context, nextDay string) error {
 
 // late looks whether this archiver slept while its place in the chain was compacted
 // and removed. Then what it has put is a ghost, which nobody reads, and it begins
-// again from the chain's end. Objects are removed in order, and never the last.
+// again from the chain's end.
 func (a *Archiver) late(ctx context.Context) error {
-	if a.tip.Key == "" {
-		return nil
-	}
-	r, err := a.store.Get(ctx, a.tip.Key, 0, 1)
-	if errors.Is(err, ErrNotFound) {
-		a.loaded, a.sealed = false, nil
-		return errors.New("it slept until its place in the chain was compacted, and begins again behind what others stored")
-	}
+	m, err := ReadManifest(ctx, a.store, a.tip.Chain)
 	if err != nil {
 		return err
 	}
-	return r.Close()
+	if a.tip.First > m.Through() {
+		return nil
+	}
+	a.loaded, a.sealed = false, nil
+	return fmt.Errorf("it slept while everything up to %d was compacted, and begins again from the chain's end", m.Through())
 }
 
 // adopt takes another archiver's object for the chain's next one, if it does not

@@ -302,7 +302,7 @@ func ParseChain(s string) (c Chain, err error) {
 	return c, err
 }
 
-// Rest lists the objects that follow what is compacted, in order; ghosts too.
+// Rest lists the objects that follow what is compacted, in order.
 func (m *Manifest) Rest(ctx context.Context, store Store) ([]Named, error) {
 	var out []Named
 	for o, err := range store.List(ctx, m.Chain.prefix(), m.Tip.Key) {
@@ -313,7 +313,9 @@ func (m *Manifest) Rest(ctx context.Context, store Store) ([]Named, error) {
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, Named{o, n})
+		if n.First > m.Through() { // otherwise somebody's who slept
+			out = append(out, Named{o, n})
+		}
 	}
 	return out, nil
 }

@@ -54,10 +54,12 @@ type Writer struct {
 
 // NewWriter begins a file of a chain's messages.
 func NewWriter(w io.Writer, c archive.Chain) *Writer {
-	return &Writer{w: parquet.NewGenericWriter[Row](w, options()...), split: splitter{chain: c, digest: newDigest()}}
+	return &Writer{w: parquet.NewGenericWriter[Row](w, Options()...), split: splitter{chain: c, digest: newDigest()}}
 }
 
-func options() []parquet.WriterOption {
+// Options are how the files are written: pages of a mebibyte, zstd, the page index,
+// and Bloom filters on what is looked for by exact value.
+func Options() []parquet.WriterOption {
 	filters := make([]parquet.BloomFilterColumn, len(blooms))
 	for i, name := range blooms {
 		filters[i] = parquet.SplitBlockFilter(bloomBits, name)

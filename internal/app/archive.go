@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/dermai/millrace/archive"
+	"github.com/dermai/millrace/archive/compact"
 	"github.com/dermai/millrace/fence"
 	"github.com/dermai/millrace/internal/app/config"
 	"github.com/dermai/millrace/schemas"
@@ -13,10 +14,11 @@ import (
 
 // archiveCommand groups what is about the archive.
 type archiveCommand struct {
-	Ls     archiveLs     `cmd:"" help:"List the objects of the archive."`
-	Cat    archiveCat    `cmd:"" help:"Print what was archived, in order: the events as JSON lines, or with -o json whole messages."`
-	Flush  archiveFlush  `cmd:"" help:"Archive what the streams hold now, without waiting for its age."`
-	Verify archiveVerify `cmd:"" help:"Prove that the archive is complete and unaltered."`
+	Ls      archiveLs      `cmd:"" help:"List the objects of the archive."`
+	Cat     archiveCat     `cmd:"" help:"Print what was archived, in order: the events as JSON lines, or with -o json whole messages."`
+	Flush   archiveFlush   `cmd:"" help:"Archive what the streams hold now, without waiting for its age."`
+	Compact archiveCompact `cmd:"" help:"Turn the objects of events into segments, which are Parquet files."`
+	Verify  archiveVerify  `cmd:"" help:"Prove that the archive is complete and unaltered."`
 }
 
 // archiveFilter chooses from the archive.
@@ -82,7 +84,7 @@ func (c *archiveCat) Run(ctx context.Context, s *session) error {
 	filter := c.filter()
 	filter.From, filter.To = c.From, c.To
 	escape := config.IsTerminal(s.Stdout)
-	return archive.Cat(ctx, store, filter, func(r *archive.Record) error {
+	return compact.Cat(ctx, store, filter, func(r *archive.Record) error {
 		unpacked, err := schemas.Unpack(nil, r.Payload, schemas.FrameDecoded)
 		if err != nil {
 			unpacked = r.Payload // no reader can unpack it; it is kept, and shown as it is
@@ -132,11 +134,11 @@ func (c *archiveVerify) Run(ctx context.Context, s *session) error {
 }
 
 func printVerified(out *printer, report *archive.Report) error {
-	if err := out.header("CHAIN", "LAST", "MESSAGES", "OBJECTS", "BYTES", "COMPLETE BEFORE"); err != nil {
+	if err := out.header("CHAIN", "LAST", "MESSAGES", "OBJECTS", "SEGMENTS", "BYTES", "COMPLETE BEFORE"); err != nil {
 		return err
 	}
 	for _, c := range report.Chains {
-		if err := out.print(c, c.Chain, c.Last, c.Count, c.Objects, c.Bytes, clock(c.Arrival)); err != nil {
+		if err := out.print(c, c.Chain, c.Last, c.Count, c.Objects, c.Segments, c.Bytes, clock(c.Arrival)); err != nil {
 			return err
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/rs/zerolog"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/dermai/millrace/archive/compact"
 	"github.com/dermai/millrace/internal/app/ops"
 	"github.com/dermai/millrace/internal/archiver"
 	"github.com/dermai/millrace/internal/processor"
@@ -148,7 +149,13 @@ func (n *node) keep(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	var compacts *compact.Config
+	if n.config.Archive.Compact.Enabled {
+		c := n.compactConfig()
+		compacts = &c
+	}
 	return errors.Join(archiver.Run(ctx, archiver.Config{
+		Compact:  compacts,
 		Conn:     n.conn,
 		Store:    store,
 		CutBytes: int64(n.config.Archive.CutBytes),

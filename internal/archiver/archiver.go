@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/dermai/millrace/archive"
+	"github.com/dermai/millrace/archive/compact"
 	"github.com/dermai/millrace/fence"
 	"github.com/dermai/millrace/internal/app/ops"
 	"github.com/dermai/millrace/pipeline"
@@ -25,6 +26,8 @@ type Config struct {
 	// CutBytes and CutAge are when an object is put. 0: as archive.Config.
 	CutBytes int64
 	CutAge   time.Duration
+	// Compact, if set, is how objects become segments.
+	Compact  *compact.Config
 	Health   *ops.Health
 	Registry prometheus.Registerer
 	Log      zerolog.Logger
@@ -38,6 +41,8 @@ const (
 	flushTime = 10 * time.Second
 	// lookEvery is how often the control log is read for new partitions.
 	lookEvery = time.Second
+	// compactEvery is how often it is looked for something to compact.
+	compactEvery = time.Minute
 )
 
 type archiver struct {
@@ -55,6 +60,9 @@ func Run(ctx context.Context, c Config) error {
 		streams.Go(func() error { return a.stream(ctx, archive.Config{Stream: name}) })
 	}
 	streams.Go(func() error { return a.partitions(ctx, streams) })
+	if a.Compact != nil {
+		streams.Go(func() error { return a.compact(ctx) })
+	}
 	return streams.Wait()
 }
 
@@ -120,6 +128,38 @@ func covered(ctx context.Context, log fence.Log, p schemas.Partition) (uint64, e
 		return 0, fmt.Errorf("what %s covers: message %d: %w", p.Partials(), head.Seq, err)
 	}
 	return max(partial.To.Seq, 1) - 1, nil
+}
+
+// compact compacts until ctx ends. What fails is tried again: nothing waits for it.
+func (a *archiver) compact(ctx context.Context) error {
+	c := *a.Compact
+	c.Metrics = compact.NewMetrics(a.Registry)
+	c.Committed = func(s archive.Segment) {
+		a.Log.Info().Str("segment", s.Key).Uint64("rows", s.Rows).Int64("bytes", s.Bytes).Msg("compacted")
+	}
+	machine, err := compact.New(a.Store, c)
+	if err != nil {
+		return err
+	}
+	look := time.NewTicker(compactEvery)
+	defer look.Stop()
+	for {
+		busy, err := machine.Step(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			a.Log.Warn().Err(err).Msg("what is to be compacted waits")
+		}
+		if busy && err == nil {
+			continue
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-look.C:
+		}
+	}
 }
 
 // stream archives one stream until ctx ends, and stores what is in hand then.

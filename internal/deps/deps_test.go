@@ -51,7 +51,7 @@ var arrows = map[string]string{
 	"internal/traffic":    "schemas",
 	"internal/app/config": "schemas notify internal/secret internal/suggest",
 	"internal/app/ops":    "",
-	"internal/archiver":   "schemas fence stages archive pipeline internal/app/ops",
+	"internal/archiver":   "schemas fence stages archive archive/compact pipeline internal/app/ops",
 	"internal/processor":  "schemas fence rules rules/engine stages notify pipeline sinks internal/app/ops",
 	"internal/app":        "...",
 	"cmd/archiver":        "internal/app",

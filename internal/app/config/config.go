@@ -109,6 +109,19 @@ type Archive struct {
 	// CutAge is how long events wait for an object to fill. Default: 0s, which
 	// stands for 1m for the audit trail and 5m for everything else.
 	CutAge time.Duration `yaml:"cut_age"`
+	// Compact is how objects become segments.
+	Compact Compact `yaml:"compact"`
+}
+
+// Compact is how objects become segments, which are Parquet files.
+type Compact struct {
+	// Enabled says that archivers compact. Default: true.
+	Enabled bool `yaml:"enabled"`
+	// Bytes of objects that make a segment. Default: 256MiB.
+	Bytes Size `yaml:"bytes"`
+	// Grace is for how long objects of telemetry stay beside their segment, 1h or
+	// more. Those of the audit trail stay for ever. Default: 96h.
+	Grace time.Duration `yaml:"grace"`
 }
 
 // S3 is a store with the interface of S3 that keeps If-None-Match.
@@ -199,7 +212,7 @@ func Default() Config {
 		Replicas:   1,
 		Deployment: Deployment{Tick: time.Second, Lateness: time.Second, Delay: 5 * time.Second},
 		Rules:      []Path{},
-		Archive:    Archive{Enabled: true, CutBytes: 10e6},
+		Archive:    Archive{Enabled: true, CutBytes: 10e6, Compact: Compact{Enabled: true, Bytes: 256 << 20, Grace: 96 * time.Hour}},
 		Publisher:  Publisher{Zone: "UTC", Follow: []Path{}, Spool: Spool{Enabled: true, MaxBytes: 1e9}, Audit: Audit{Enabled: true}},
 		Metrics: Metrics{
 			Endpoints: []string{},
@@ -259,6 +272,12 @@ func (c Config) Validate() error {
 	}
 	if d := c.Archive.CutAge; d != 0 && d < time.Second {
 		fault("archive.cut_age", "%v: use 1s or more, or 0s for the default", d)
+	}
+	if c.Archive.Compact.Bytes < 1<<20 {
+		fault("archive.compact.bytes", "%v: use 1MiB or more", c.Archive.Compact.Bytes)
+	}
+	if d := c.Archive.Compact.Grace; d < time.Hour {
+		fault("archive.compact.grace", "%v: use 1h or more, so that readers come to their end", d)
 	}
 	if c.Archive.S3 != (S3{}) && c.Archive.S3.Endpoint == "" {
 		fault("archive.s3.endpoint", "empty; name the store, such as https://s3.eu-central-1.amazonaws.com")
