@@ -84,14 +84,11 @@ func (s *splitter) rows(out []Row, r *archive.Record) ([]Row, error) {
 		s.add(r, head, formEmpty, nil)
 		return append(out, base), nil
 	}
-	content, err := schemas.Unpack(s.buf, r.Payload, schemas.FrameDecoded)
-	if err != nil {
+	content, ok := s.unpack(r.Payload)
+	if !ok {
 		base.Form, base.Payload = formRaw, r.Payload
 		s.add(r, head, formRaw, r.Payload)
 		return append(out, base), nil
-	}
-	if len(content) > 0 && &content[0] != &r.Payload[0] {
-		s.buf = content
 	}
 	s.add(r, head, formLine, content)
 	event := func(row *Row, line []byte, index int) {
@@ -130,6 +127,15 @@ func (s *splitter) rows(out []Row, r *archive.Record) ([]Row, error) {
 		}
 		base.Header = ""
 	}
+}
+
+// unpack gives what a payload decodes to, if it does.
+func (s *splitter) unpack(payload []byte) (content []byte, ok bool) {
+	content, err := schemas.Unpack(s.buf, payload, schemas.FrameDecoded)
+	if err == nil && len(content) > 0 && &content[0] != &payload[0] {
+		s.buf = content
+	}
+	return content, err == nil
 }
 
 // single tells whether a message is one event over several lines.
