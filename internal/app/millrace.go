@@ -13,6 +13,7 @@ type millrace struct {
 	Quarantine quarantineCommand `cmd:"" help:"Look at what could not be processed, and give it back."`
 	Spool      spoolCommand      `cmd:"" help:"Look into the spool of a publisher."`
 	Archive    archiveCommand    `cmd:"" help:"Look into the archive and prove it."`
+	Doctor     doctorCommand     `cmd:"" help:"Look at everything the deployment rests on, and say what is wrong and how to mend it."`
 	Config     configCommand     `cmd:"" help:"Check and show the configuration."`
 }
 
