@@ -24,7 +24,6 @@ import (
 	"github.com/dermai/millrace/rules"
 	"github.com/dermai/millrace/rules/engine/oracle"
 	"github.com/dermai/millrace/schemas"
-	"github.com/dermai/millrace/sinks/sinkstest"
 	"github.com/dermai/millrace/sources"
 )
 
@@ -51,7 +50,7 @@ type deployment struct {
 	url    string // of the application
 	app    *program
 	up     *program
-	slack  *sinkstest.Slack
+	got    *receivers
 }
 
 // TestApplication takes the application through a bad hour, in a minute.
@@ -104,7 +103,7 @@ func TestApplication(t *testing.T) {
 // deploy starts the application, and Millrace with the file of docs/python.md.
 func deploy(t *testing.T) *deployment {
 	python := testenv.NeedPython(t, "fastapi", "uvicorn", "sqlalchemy", "psutil", "prometheus_client", "pythonjsonlogger")
-	d := &deployment{t: t, dir: t.TempDir(), broker: freeAddr(t), slack: sinkstest.NewSlack(t)}
+	d := &deployment{t: t, dir: t.TempDir(), broker: freeAddr(t), got: newReceivers(t)}
 	d.bin = filepath.Join(t.TempDir(), "millrace")
 	if out, err := exec.Command("go", "build", "-o", d.bin, "../../cmd/millrace").CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
@@ -118,7 +117,7 @@ func deploy(t *testing.T) *deployment {
 		t.Fatal("docs/python.md has no configuration")
 	}
 	for name, text := range map[string]string{
-		"millrace.yaml": string(yaml[1]) + "  group_interval: 1s\nrules: [short.yaml]\narchive: {cut_age: 2s}\n",
+		"millrace.yaml": d.got.configuration(string(yaml[1])) + "rules: [short.yaml]\narchive: {cut_age: 2s}\n",
 		"short.yaml":    short(t),
 	} {
 		if err := os.WriteFile(filepath.Join(d.dir, name), []byte(text), 0o600); err != nil {
@@ -126,7 +125,7 @@ func deploy(t *testing.T) *deployment {
 		}
 	}
 	door := freeAddr(t)
-	d.env = []string{"MILLRACE_NATS_LISTEN=" + d.broker, "MILLRACE_HTTP_ADDR=" + door, "SLACK_WEBHOOK_URL=" + d.slack.URL}
+	d.env = []string{"MILLRACE_NATS_LISTEN=" + d.broker, "MILLRACE_HTTP_ADDR=" + door, "SLACK_WEBHOOK_URL=" + d.got.slack.URL}
 	d.up = start(t, d.dir, d.env, d.bin, "up")
 	eventually(t, patience, answers("http://"+door+"/readyz"))
 
@@ -180,55 +179,14 @@ func (d *deployment) do(want int, method, path, body string) {
 	}
 }
 
-// messages are what each receiver got, as text, in order.
-func (d *deployment) messages() map[string][]string {
-	got := map[string][]string{}
-	for _, m := range d.slack.Messages() {
-		got["team"] = append(got["team"], strings.Join(m.Texts, "\n"))
-	}
-	for m := range strings.SplitSeq(d.up.stdout(), "\n20") { // each begins with its time
-		if strings.TrimSpace(m) != "" {
-			got["terminal"] = append(got["terminal"], m)
-		}
-	}
-	mails, err := filepath.Glob(filepath.Join(d.dir, "data/outbox/outbox/*/slack.json"))
-	if err != nil {
-		d.t.Fatal(err)
-	}
-	for _, name := range mails {
-		text, err := os.ReadFile(name)
-		if err != nil {
-			d.t.Fatal(err)
-		}
-		got["outbox"] = append(got["outbox"], string(text))
-	}
-	return got
-}
-
-var headline = regexp.MustCompile(`\[(FIRING|RESOLVED)[^\]]*\] (\w+)`)
-
-// receivers of the configuration.
-var receivers = []string{"terminal", "outbox", "team"}
-
-// heard counts what a receiver was told: "firing HighCPU".
-func (d *deployment) heard(receiver string) map[string]int {
-	got := map[string]int{}
-	for _, m := range d.messages()[receiver] {
-		if h := headline.FindStringSubmatch(m); h != nil {
-			got[strings.ToLower(h[1])+" "+h[2]]++
-		} else {
-			d.t.Errorf("%s: no headline in %q", receiver, m)
-		}
-	}
-	return got
-}
-
 // told waits until every receiver was told that alerts fire or ended, once each.
 func (d *deployment) told(status string, alerts ...string) {
-	d.t.Helper()
-	eventually(d.t, patience, func() string {
-		for _, r := range receivers {
-			got := d.heard(r)
+	t := d.t
+	t.Helper()
+	eventually(t, patience, func() string {
+		sent := d.got.sent(t, d.dir, d.up.stdout())
+		for _, r := range named {
+			got := heard(t, r, sent[r])
 			for _, a := range alerts {
 				if got[status+" "+a] == 0 {
 					return fmt.Sprintf("%s is told that %s is %s; it heard %v\n%s", r, a, status, got, d.up.stderr())
@@ -334,8 +292,9 @@ func (d *deployment) decided() {
 	for _, a := range alerts {
 		once["firing "+a], once["resolved "+a] = 1, 1
 	}
-	for _, r := range receivers {
-		if diff := cmp.Diff(once, d.heard(r)); diff != "" {
+	sent := d.got.sent(t, d.dir, d.up.stdout())
+	for _, r := range named {
+		if diff := cmp.Diff(once, heard(t, r, sent[r])); diff != "" {
 			t.Errorf("%s was told (-want +got):\n%s", r, diff)
 		}
 	}
@@ -371,27 +330,16 @@ func (d *deployment) archived(lines []string) {
 
 // home: no byte that a receiver got tells of a patient.
 func (d *deployment) home() {
-	sent := map[string][]byte{"terminal": []byte(d.up.stdout())}
-	for i, m := range d.slack.Messages() {
-		sent[fmt.Sprintf("team %d", i)] = m.Body
-	}
-	outbox, err := filepath.Glob(filepath.Join(d.dir, "data/outbox/outbox/*/*"))
-	if err != nil {
-		d.t.Fatal(err)
-	}
-	for _, name := range outbox {
-		if sent[name], err = os.ReadFile(name); err != nil {
-			d.t.Fatal(err)
-		}
-	}
-	if want := 1 + 2*len(alerts)*(1+3); len(sent) < want {
-		d.t.Errorf("only %d things were sent, want %d", len(sent), want)
-	}
+	sent := d.got.sent(d.t, d.dir, d.up.stdout())
 	for _, name := range slices.Sorted(maps.Keys(sent)) {
-		text := bytes.ReplaceAll(sent[name], []byte("=\r\n"), nil) // soft line breaks of mail
-		for _, p := range patient {
-			if bytes.Contains(text, []byte(p)) {
-				d.t.Errorf("%s tells of %q:\n%s", name, p, text)
+		if want := 2 * len(alerts); len(sent[name]) != want {
+			d.t.Errorf("%s got %d messages, want %d", name, len(sent[name]), want)
+		}
+		for _, text := range sent[name] {
+			for _, p := range patient {
+				if strings.Contains(text, p) {
+					d.t.Errorf("%s tells of %q:\n%s", name, p, text)
+				}
 			}
 		}
 	}
