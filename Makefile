@@ -48,6 +48,10 @@ bench: ## measure the parts alone, then the whole beside plain NATS (docs/perfor
 	$(GO) test -run '^$$' -bench . -benchmem ./schemas ./rules/... ./archive ./internal/traffic
 	$(GO) run ./integration/bench
 
+.PHONY: spool-soak
+spool-soak: ## half an hour's events into the spool, 20 kills, 10 flipped bits (needs 4 GB; minutes)
+	$(GO) test ./integration/spoolsoak -v -timeout 60m -events 3600000 -kills 20 -flips 10
+
 .PHONY: fuzz
 fuzz: ## run each fuzz target for FUZZTIME (10s)
 	@set -e; for pkg in $$($(GO) list ./...); do \
