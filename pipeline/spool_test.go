@@ -247,3 +247,42 @@ func TestSpoolFull(t *testing.T) {
 		t.Errorf("%d events are stored, %d were taken", n, taken+1)
 	}
 }
+
+// While the broker takes frames the spool costs nothing that can be measured.
+func BenchmarkPublish(b *testing.B) {
+	for name, c := range map[string]pipeline.PublisherConfig{
+		"without spool": {Partitions: 2},
+		"with spool":    {Partitions: 2, Spool: spool.Config{Dir: b.TempDir()}},
+	} {
+		b.Run(name, func(b *testing.B) {
+			s := pipelinetest.Start(b)
+			conn := s.ConnectURL(b, s.URL())
+			if _, err := pipeline.Apply(b.Context(), conn, small, false); err != nil {
+				b.Fatal(err)
+			}
+			p, err := pipeline.NewPublisher(conn, c)
+			if err != nil {
+				b.Fatal(err)
+			}
+			e := logEvent("API request")
+			e.Service = "shop"
+			lines := make([][]byte, 1000)
+			for i := range lines {
+				if lines[i], err = schemas.AppendJSON(nil, &e); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ResetTimer()
+			for b.Loop() {
+				if err := p.PublishEncoded(b.Context(), "log", "shop", lines, "http"); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.StopTimer()
+			b.ReportMetric(float64(b.N*len(lines))/b.Elapsed().Seconds(), "events/s")
+			if err := p.Close(b.Context()); err != nil {
+				b.Fatal(err)
+			}
+		})
+	}
+}
