@@ -32,6 +32,9 @@ type Config struct {
 	// CA is a PEM file with the authorities that the server's certificate is
 	// checked against. "": the system's.
 	CA string
+	// Certificate and Key are PEM files that show the server who we are, where it
+	// asks for that. "": none; both or neither.
+	Certificate, Key string
 	// Inbox is the prefix of the subjects on which answers arrive. Give
 	// credentials that may not read a prefix of their own. "": _INBOX.
 	Inbox string
@@ -67,13 +70,16 @@ func (c Config) Validate() error {
 			faults = append(faults, errors.New("broker URL: want nats://host:port, with special characters of a password %-encoded"))
 		}
 	}
-	for _, f := range []struct{ name, path string }{{"credentials", c.Creds}, {"authorities", c.CA}} {
+	for _, f := range []struct{ name, path string }{{"credentials", c.Creds}, {"authorities", c.CA}, {"certificate", c.Certificate}, {"key", c.Key}} {
 		if f.path == "" {
 			continue
 		}
 		if _, err := os.Stat(f.path); err != nil {
 			faults = append(faults, fmt.Errorf("file of %s: %w", f.name, err))
 		}
+	}
+	if (c.Certificate == "") != (c.Key == "") {
+		faults = append(faults, errors.New("certificate and key: one is given without the other"))
 	}
 	if strings.ContainsAny(c.Inbox, " \t*>") {
 		faults = append(faults, fmt.Errorf("inbox prefix %q: a subject without wildcards, such as _INBOX_publisher", c.Inbox))
@@ -141,6 +147,9 @@ func Connect(ctx context.Context, c Config) (*Conn, error) {
 	}
 	if c.CA != "" {
 		opts = append(opts, nats.RootCAs(c.CA))
+	}
+	if c.Certificate != "" {
+		opts = append(opts, nats.ClientCert(c.Certificate, c.Key))
 	}
 	if c.Inbox != "" {
 		opts = append(opts, nats.CustomInboxPrefix(c.Inbox))

@@ -71,14 +71,17 @@ func (n *node) connect(ctx context.Context, server inProcess) error {
 func (s *session) connect(ctx context.Context, name string, server inProcess, registry prometheus.Registerer) (*pipeline.Conn, error) {
 	c := s.config
 	return pipeline.Connect(ctx, pipeline.Config{
-		URL:        cmp.Or(c.NATS.URL.Reveal(), "nats://"+c.NATS.Listen),
-		InProcess:  server,
-		Name:       name,
-		Creds:      string(c.NATS.Credentials),
-		CA:         string(c.NATS.CA),
-		Later:      s.later,
-		Logger:     s.log,
-		Registerer: registry,
+		URL:         cmp.Or(c.NATS.URL.Reveal(), "nats://"+c.NATS.Listen),
+		InProcess:   server,
+		Name:        name,
+		Creds:       string(c.NATS.Credentials),
+		CA:          string(c.NATS.CA),
+		Certificate: string(c.NATS.Certificate),
+		Key:         string(c.NATS.Key),
+		Inbox:       c.NATS.Inbox,
+		Later:       s.later,
+		Logger:      s.log,
+		Registerer:  registry,
 	})
 }
 

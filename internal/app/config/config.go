@@ -78,6 +78,13 @@ type NATS struct {
 	// CA is a PEM file with the authorities that may vouch for the servers.
 	// Default: those of the system.
 	CA Path `yaml:"ca"`
+	// Certificate is a PEM file that shows the server who we are. Default: none.
+	Certificate Path `yaml:"certificate"`
+	// Key is the PEM file with the key of the certificate. Default: none.
+	Key Path `yaml:"key"`
+	// Inbox is the prefix of the subjects on which answers arrive, where the user
+	// may not listen on all of them. Default: none, which stands for _INBOX.
+	Inbox string `yaml:"inbox"`
 	// Listen is where the server of millrace up takes other processes of this
 	// machine. Default: 127.0.0.1:4222.
 	Listen string `yaml:"listen"`

@@ -1,0 +1,234 @@
+package deploy_test
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+)
+
+const root = "../.."
+
+// roles of the configuration, and the inbox of each.
+var roles = map[string]string{
+	"publisher": "_INBOX_publisher", "publisher-clinic": "_INBOX_clinic", "processor": "_INBOX_processor",
+	"archiver": "_INBOX_archiver", "reader": "_INBOX_reader", "operator": "_INBOX_operator",
+}
+
+// cluster is three servers of deploy/nats-cluster.conf.
+type cluster struct {
+	dir     string
+	servers []*server.Server
+}
+
+func password(role string) string { return "pass-of-" + role }
+
+// url names all servers, for a role.
+func (c *cluster) url(role string) string {
+	var all []string
+	for _, s := range c.servers {
+		all = append(all, "tls://"+role+":"+password(role)+"@"+s.Addr().String())
+	}
+	return strings.Join(all, ",")
+}
+
+func (c *cluster) file(name string) string { return filepath.Join(c.dir, name) }
+
+func startCluster(t *testing.T) *cluster {
+	t.Helper()
+	c := &cluster{dir: t.TempDir()}
+	c.authority(t)
+	for role, name := range map[string]string{
+		"publisher": "PUBLISHER", "publisher-clinic": "CLINIC", "processor": "PROCESSOR", "archiver": "ARCHIVER",
+		"reader": "READER", "operator": "OPERATOR", "admin": "ADMIN",
+	} {
+		t.Setenv("MILLRACE_NATS_"+name+"_PASSWORD", password(role))
+	}
+	t.Setenv("MILLRACE_NATS_STORE_KEY", "key-of-what-is-stored")
+	t.Setenv("MILLRACE_NATS_SERVER_LISTEN", "127.0.0.1:-1")
+	text, err := os.ReadFile(filepath.Join(root, "deploy/nats-cluster.conf"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var routes []string
+	for range 3 {
+		routes = append(routes, freeAddr(t))
+	}
+	for i := range 3 {
+		name := fmt.Sprintf("nats-%d", i+1)
+		t.Setenv("MILLRACE_NATS_SERVER_NAME", name)
+		own := strings.NewReplacer("/etc/nats/tls", c.dir, "/var/lib/nats", c.file(name), "0.0.0.0:6222", routes[i],
+			"nats-1:6222", routes[0], "nats-2:6222", routes[1], "nats-3:6222", routes[2], `http: "127.0.0.1:8222"`, "").Replace(string(text))
+		c.write(t, name+".conf", []byte(own))
+		opts, err := server.ProcessConfigFile(c.file(name + ".conf"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		hardened(t, opts)
+		opts.NoSigs, opts.NoLog = true, true
+		s, err := server.NewServer(opts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Start()
+		t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+		c.servers = append(c.servers, s)
+	}
+	within(t, "the cluster has a leader", func() bool {
+		led := false
+		for _, s := range c.servers {
+			led = led || s.JetStreamIsLeader()
+		}
+		return led && c.servers[0].JetStreamIsCurrent() && c.servers[1].JetStreamIsCurrent() && c.servers[2].JetStreamIsCurrent()
+	})
+	return c
+}
+
+// hardened looks at what the file must say of a server.
+func hardened(t *testing.T, o *server.Options) {
+	t.Helper()
+	switch {
+	case !o.SyncAlways:
+		t.Error("does not sync always")
+	case o.TLSConfig == nil || o.TLSConfig.ClientAuth != tls.RequireAndVerifyClientCert || o.TLSConfig.MinVersion != tls.VersionTLS13:
+		t.Errorf("clients are not asked for certificates: %t", o.TLSConfig != nil)
+	case o.Cluster.TLSConfig == nil || o.Cluster.TLSConfig.ClientAuth != tls.RequireAndVerifyClientCert || o.Cluster.TLSConfig.MinVersion != tls.VersionTLS13:
+		t.Errorf("routes are not asked for certificates: %t", o.Cluster.TLSConfig != nil)
+	case o.JetStreamKey == "" || o.JetStreamCipher != server.AES:
+		t.Error("what is stored is not encrypted")
+	case o.NoAuthUser != "" || o.MQTT.Port != 0 || o.Websocket.Port != 0 || o.LeafNode.Port != 0 || o.Gateway.Name != "":
+		t.Error("there are other doors")
+	case o.MaxPayload != 1<<20:
+		t.Errorf("max payload %d", o.MaxPayload)
+	}
+}
+
+func (c *cluster) write(t *testing.T, name string, text []byte) {
+	t.Helper()
+	if err := os.WriteFile(c.file(name), text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// authority makes an authority and certificates for servers and clients.
+func (c *cluster) authority(t *testing.T) {
+	t.Helper()
+	issue := func(name string, serial int64, parent *x509.Certificate, signer *ecdsa.PrivateKey) (*x509.Certificate, *ecdsa.PrivateKey) {
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cert := &x509.Certificate{
+			SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: name},
+			NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+			IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, DNSNames: []string{name},
+			KeyUsage:    x509.KeyUsageDigitalSignature,
+			ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+		}
+		if parent == nil {
+			cert.IsCA, cert.BasicConstraintsValid, cert.KeyUsage = true, true, x509.KeyUsageCertSign
+			parent, signer = cert, key
+		}
+		der, err := x509.CreateCertificate(rand.Reader, cert, parent, &key.PublicKey, signer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		secret, err := x509.MarshalECPrivateKey(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.write(t, name+".pem", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+		c.write(t, name+"-key.pem", pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: secret}))
+		return cert, key
+	}
+	ca, key := issue("ca", 1, nil, nil)
+	issue("server", 2, ca, key)
+	issue("client", 3, ca, key)
+}
+
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// within polls a condition until it holds, for at most a minute.
+func within(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	deadline := time.NewTimer(time.Minute)
+	defer deadline.Stop()
+	poll := time.NewTicker(100 * time.Millisecond)
+	defer poll.Stop()
+	for !holds() {
+		select {
+		case <-poll.C:
+		case <-deadline.C:
+			t.Fatalf("not within a minute: %s", what)
+		}
+	}
+}
+
+// program prepares a program of ours with the credentials of a role: its URL, and
+// with it the password, comes from a file.
+func (c *cluster) program(t *testing.T, role, name string, args ...string) *exec.Cmd {
+	t.Helper()
+	c.write(t, "url-of-"+role, []byte(c.url(role)))
+	cmd := exec.Command(c.file(name), args...)
+	cmd.Dir = c.dir
+	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + c.dir}, "NATS_URL_FILE=url-of-"+role, "MILLRACE_NATS_INBOX="+roles[role],
+		"MILLRACE_NATS_CA=ca.pem", "MILLRACE_NATS_CERTIFICATE=client.pem", "MILLRACE_NATS_KEY=client-key.pem")
+	return cmd
+}
+
+// run runs a command of ours to its end.
+func (c *cluster) run(t *testing.T, role, name string, args ...string) string {
+	t.Helper()
+	cmd := c.program(t, role, name, args...)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s %v as %s: %v\n%s", name, args, role, err, out)
+	}
+	return string(out)
+}
+
+// start starts a daemon that ends with the test and without a fault, and returns
+// its address. What the broker denied it is a fault too.
+func (c *cluster) start(t *testing.T, role, name string) string {
+	t.Helper()
+	addr := freeAddr(t)
+	var said bytes.Buffer
+	cmd := c.program(t, role, name, "--http-addr", addr)
+	cmd.Stdout, cmd.Stderr = &said, &said
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Signal(os.Interrupt)
+		err := cmd.Wait()
+		if strings.Contains(strings.ToLower(said.String()), "permissions violation") || err != nil || t.Failed() {
+			t.Errorf("%s: %v\n%s", name, err, said.String())
+		}
+	})
+	return addr
+}

@@ -1,0 +1,172 @@
+package deploy_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/nats-io/nats.go"
+)
+
+// TestRoles sets a cluster up, lets each daemon do its work with the rights of its
+// role, and then tries what each role may not.
+func TestRoles(t *testing.T) {
+	c := startCluster(t)
+	build := exec.Command("go", "build", "-o", c.dir+"/", "./cmd/...")
+	build.Dir = root
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build: %v\n%s", err, out)
+	}
+	t.Run("work", func(t *testing.T) { c.work(t) })
+	t.Run("matrix", func(t *testing.T) { c.matrix(t) })
+	t.Run("without a certificate", func(t *testing.T) {
+		if nc, err := nats.Connect(c.url("operator"), nats.RootCAs(c.file("ca.pem"))); err == nil {
+			nc.Close()
+			t.Error("the password alone lets in")
+		}
+	})
+}
+
+// work lets events become an alert, a message and objects of the archive.
+func (c *cluster) work(t *testing.T) {
+	c.write(t, "millrace.yaml", []byte(`
+replicas: 3
+archive: {cut_age: 1s}
+receivers:
+- name: outbox
+  outbox: {}
+route: {receiver: outbox}
+`))
+	c.run(t, "operator", "millrace", "apply")
+	door := c.start(t, "publisher", "publisher")
+	c.start(t, "processor", "processor")
+	c.start(t, "archiver", "archiver")
+
+	var body strings.Builder
+	for i := range 100 {
+		fmt.Fprintf(&body, `{"service":"clinic","message":"API request","status_code":%d}`+"\n", 200+300*(i%2))
+	}
+	body.WriteString(`{"service":"clinic","user":"u","action":"read","resource":"r","success":true}` + "\n")
+	within(t, "the door takes events", func() bool {
+		resp, err := http.Post("http://"+door+"/v1/events", "application/x-ndjson", strings.NewReader(body.String()))
+		if err != nil {
+			return false
+		}
+		defer resp.Body.Close()
+		return resp.StatusCode == http.StatusAccepted
+	})
+	within(t, "the alert is told", func() bool {
+		found, err := filepath.Glob(c.file("data/outbox/*"))
+		return err == nil && len(found) > 0
+	})
+	within(t, "both classes are archived", func() bool {
+		events, err1 := filepath.Glob(c.file("data/archive/l0/telemetry/EVENTS_*/*/*/*"))
+		audit, err2 := filepath.Glob(c.file("data/archive/l0/audit/AUDIT/*/*/*"))
+		return err1 == nil && err2 == nil && len(events) > 0 && len(audit) > 0
+	})
+	var alert struct{ Alert string }
+	if out := c.run(t, "reader", "millrace", "alerts", "ls", "-o", "json"); json.Unmarshal([]byte(strings.SplitN(out, "\n", 2)[0]), &alert) != nil || alert.Alert != "HighErrorRate{service=clinic}" {
+		t.Errorf("a reader sees %s", out)
+	}
+}
+
+// subjects are what each role is tried on, with the roles that may publish there.
+// The payload is no valid request, so that nothing happens where it is allowed.
+var subjects = map[string]string{
+	"events.0.log.clinic.lane":                    "publisher publisher-clinic operator",
+	"events.3.metric.clinic.lane":                 "publisher publisher-clinic operator",
+	"events.0.log.billing.lane":                   "publisher operator",
+	"audit.clinic.lane":                           "publisher publisher-clinic operator",
+	"audit.billing.lane":                          "publisher operator",
+	"ingest.log.clinic":                           "publisher-clinic",
+	"ingest.audit.clinic":                         "publisher-clinic",
+	"ingest.log.billing":                          "",
+	"events.0.tick":                               "processor operator",
+	"audit.tick":                                  "processor operator",
+	"partials.0":                                  "processor operator",
+	"partials.audit":                              "processor operator",
+	"alerts.telemetry":                            "processor operator",
+	"alerts.audit":                                "processor operator",
+	"checkpoints.telemetry":                       "processor operator",
+	"control":                                     "processor operator",
+	"notify.outbox":                               "processor operator",
+	"deliveries.outbox":                           "processor operator",
+	"quarantine.reduce":                           "processor",
+	"$KV.members.x":                               "processor operator",
+	"$KV.silences.x":                              "operator",
+	"$KV.acks.x":                                  "operator",
+	"$JS.API.INFO":                                "processor archiver reader operator",
+	"$JS.API.STREAM.INFO.EVENTS_0":                "publisher processor archiver reader operator",
+	"$JS.API.STREAM.INFO.AUDIT":                   "publisher processor archiver operator",
+	"$JS.API.STREAM.CREATE.X":                     "operator",
+	"$JS.API.STREAM.UPDATE.AUDIT":                 "operator",
+	"$JS.API.STREAM.DELETE.AUDIT":                 "operator",
+	"$JS.API.STREAM.PURGE.AUDIT":                  "archiver operator",
+	"$JS.API.STREAM.PURGE.EVENTS_0":               "archiver operator",
+	"$JS.API.STREAM.PURGE.PARTIALS":               "processor operator",
+	"$JS.API.STREAM.PURGE.ALERTS":                 "processor operator",
+	"$JS.API.STREAM.PURGE.QUARANTINE":             "operator",
+	"$JS.API.STREAM.MSG.GET.AUDIT":                "processor archiver operator",
+	"$JS.API.STREAM.MSG.DELETE.AUDIT":             "operator",
+	"$JS.API.STREAM.SNAPSHOT.AUDIT":               "operator",
+	"$JS.API.STREAM.LEADER.STEPDOWN.X":            "operator",
+	"$JS.API.CONSUMER.CREATE.AUDIT.x":             "processor archiver operator",
+	"$JS.API.CONSUMER.CREATE.EVENTS_0.x":          "processor archiver reader operator",
+	"$JS.API.CONSUMER.DURABLE.CREATE.AUDIT.x":     "operator",
+	"$JS.API.CONSUMER.MSG.NEXT.AUDIT.x":           "processor archiver operator",
+	"$JS.API.CONSUMER.MSG.NEXT.EVENTS_0.x":        "processor archiver reader operator",
+	"$JS.API.DIRECT.GET.KV_silences.$KV.silences": "processor operator",
+	"$JS.ACK.AUDIT.x.1.1.1.1.1":                   "operator",
+	"$SYS.REQ.SERVER.PING":                        "",
+	"_INBOX.x":                                    "",
+	"_INBOX_operator.x":                           "",
+	"_INBOX_reader.x":                             "",
+	"other":                                       "",
+}
+
+// matrix tries each role on each subject, and on the answers and messages that
+// others get.
+func (c *cluster) matrix(t *testing.T) {
+	for role, inbox := range roles {
+		nc, err := nats.Connect(c.url(role), nats.RootCAs(c.file("ca.pem")), nats.ClientCert(c.file("client.pem"), c.file("client-key.pem")),
+			nats.CustomInboxPrefix(inbox), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer nc.Close()
+		// denied tells whether the server's last complaint is about the subject; it
+		// comes before the answer to a flush.
+		denied := func(subject string) bool {
+			if err := nc.Flush(); err != nil {
+				t.Fatal(err)
+			}
+			return nc.LastError() != nil && strings.Contains(nc.LastError().Error(), `"`+subject+`"`)
+		}
+		for subject, allowed := range subjects {
+			if err := nc.Publish(subject, []byte("{")); err != nil {
+				t.Fatal(err)
+			}
+			if may := !denied(subject); may != strings.Contains(" "+allowed+" ", " "+role+" ") {
+				t.Errorf("%s may publish to %s: %t", role, subject, may)
+			}
+		}
+		listens := []string{inbox + ".>", ">", "_INBOX.>", "events.>", "audit.>", "alerts.>", "notify.>", "$JS.API.>", "$KV.>", "$SYS.>"}
+		for other, theirs := range roles {
+			if other != role {
+				listens = append(listens, theirs+".>")
+			}
+		}
+		for i, subject := range listens {
+			if _, err := nc.SubscribeSync(subject); err != nil {
+				t.Fatal(err)
+			}
+			if may := !denied(subject); may != (i == 0) {
+				t.Errorf("%s may listen to %s: %t", role, subject, may)
+			}
+		}
+	}
+}
