@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -117,25 +118,35 @@ func (r *ReceiverConfig) UnmarshalYAML(b []byte) error {
 		SendResolved *bool  `yaml:"send_resolved"`
 		MaxPerMinute *int   `yaml:"max_per_minute"`
 	}
-	var fields map[string]yaml.RawMessage
-	for _, into := range []any{&known, &fields} {
-		if err := yaml.Unmarshal(b, into); err != nil {
-			return fmt.Errorf("receiver: %s", withoutSource(err))
-		}
+	if err := yaml.Unmarshal(b, &known); err != nil {
+		return fmt.Errorf("receiver: %s", withoutSource(err))
 	}
-	*r = ReceiverConfig{Name: known.Name, SendResolved: known.SendResolved, MaxPerMinute: known.MaxPerMinute}
-	var types []string
-	for key, raw := range fields {
-		if key != "name" && key != "send_resolved" && key != "max_per_minute" {
-			types = append(types, key)
-			r.Type, r.Options = key, NewOptions(raw)
-		}
+	kind, options, err := TypedOptions(b, "name", "send_resolved", "max_per_minute")
+	if err != nil {
+		return fmt.Errorf("receiver %q: %w", known.Name, err)
 	}
-	if len(types) > 1 {
-		slices.Sort(types)
-		return fmt.Errorf("receiver %q: %s: a receiver has one type; make a receiver of each", r.Name, strings.Join(types, ", "))
+	*r = ReceiverConfig{
+		Name: known.Name, SendResolved: known.SendResolved, MaxPerMinute: known.MaxPerMinute, Type: kind, Options: options,
 	}
 	return nil
+}
+
+// TypedOptions finds in a YAML mapping the one key that is not among the known
+// ones: it is a type, and what stands under it are the type's options. None: "".
+func TypedOptions(b []byte, known ...string) (kind string, options Options, err error) {
+	var fields map[string]yaml.RawMessage
+	if err := yaml.Unmarshal(b, &fields); err != nil {
+		return "", Options{}, errors.New(withoutSource(err))
+	}
+	maps.DeleteFunc(fields, func(key string, _ yaml.RawMessage) bool { return slices.Contains(known, key) })
+	types := slices.Sorted(maps.Keys(fields))
+	switch len(types) {
+	case 0:
+		return "", Options{}, nil
+	case 1:
+		return types[0], NewOptions(fields[types[0]]), nil
+	}
+	return "", Options{}, fmt.Errorf("%s: it has one type; make one of each", strings.Join(types, ", "))
 }
 
 // MarshalYAML writes the receiver without its options.

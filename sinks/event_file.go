@@ -80,6 +80,14 @@ func eventLine(dst []byte, d Delivered) ([]byte, error) {
 // Off implements EventSink.
 func (f *EventFile) Off() (reason string, off bool) { return f.off, f.off != "" }
 
+// Path is the file that is written to; "" where it is off.
+func (f *EventFile) Path() string {
+	if f.journal == nil {
+		return ""
+	}
+	return f.journal.path()
+}
+
 // Write implements EventSink.
 func (f *EventFile) Write(_ context.Context, events []Delivered) error {
 	if reason, off := f.Off(); off {

@@ -27,12 +27,12 @@ type followed struct {
 }
 
 // followed are the files that the configuration names.
-func (n *node) followed() []followed {
+func (s *session) followed() []followed {
 	var list []followed
-	for _, path := range n.config.Publisher.Follow {
+	for _, path := range s.config.Publisher.Follow {
 		list = append(list, followed{path: string(path)})
 	}
-	if audit := n.config.Publisher.Audit; audit.Enabled && audit.Dir != "" {
+	if audit := s.config.Publisher.Audit; audit.Enabled && audit.Dir != "" {
 		list = append(list, followed{filepath.Join(string(audit.Dir), "audit.log"), schemas.KindAudit})
 	}
 	return list

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"os"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -120,6 +119,10 @@ func (n *node) process(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	events, err := n.sinks()
+	if err != nil {
+		return err
+	}
 	receivers := map[string]notify.Receiver{}
 	for name, sink := range built {
 		if reason, off := sink.Off(); off {
@@ -132,6 +135,7 @@ func (n *node) process(ctx context.Context) error {
 		Conn:      n.conn,
 		Notify:    n.config.Notify,
 		Receivers: receivers,
+		Sinks:     events,
 		Health:    n.health,
 		Registry:  n.registry,
 		Metrics:   sinks.PrometheusConfig{Endpoints: n.config.Metrics.Endpoints, Names: n.config.Metrics.Names},
@@ -141,9 +145,7 @@ func (n *node) process(ctx context.Context) error {
 
 // receivers builds the receivers of the configuration.
 func (s *session) receivers() (map[string]sinks.Sink, error) {
-	return sinks.Open(s.config.Notify, sinks.Builtin(), sinks.Env{
-		Dir: string(s.config.Data), Out: s.Stdout, Getenv: os.Getenv,
-	})
+	return sinks.Open(s.config.Notify, sinks.Builtin(), s.sinkEnv())
 }
 
 // keep archives until ctx ends.

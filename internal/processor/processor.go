@@ -28,6 +28,7 @@ type Config struct {
 	Conn      *pipeline.Conn
 	Notify    notify.Config
 	Receivers map[string]notify.Receiver // by name; those that are off are left out
+	Sinks     []Sink                     // those that are off are left out
 	Health    *ops.Health
 	Registry  prometheus.Registerer
 	Metrics   sinks.PrometheusConfig // of the metrics made from events
@@ -77,6 +78,9 @@ func Run(ctx context.Context, c Config) error {
 	roles.Go(func() error { return p.fill(machines, filled...) })
 	for _, class := range schemas.Classes {
 		roles.Go(func() error { return r.run(machines, p.evaluate(class)) })
+	}
+	for _, s := range c.Sinks {
+		roles.Go(func() error { return p.feed(machines, s) })
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Receivers)) {
 		roles.Go(func() error { return r.run(machines, p.plan(name)) })

@@ -44,6 +44,8 @@ type Config struct {
 	// Metrics are those that are made from events.
 	Metrics Metrics `yaml:"metrics"`
 
+	// Sinks are the places that take events. Default: none.
+	Sinks []Sink `yaml:"sinks"`
 	// Notify is the route and the receivers.
 	Notify notify.Config `yaml:",inline"`
 }
@@ -298,5 +300,6 @@ func (c Config) Validate() error {
 	if _, err := time.LoadLocation(c.Publisher.Zone); err != nil || c.Publisher.Zone == "Local" {
 		fault("publisher.zone", "%q: use UTC or a name such as Europe/Vienna", c.Publisher.Zone)
 	}
+	sinkFaults(c.Sinks, fault)
 	return errors.Join(errors.Join(faults...), c.Notify.Validate())
 }
