@@ -84,7 +84,7 @@ func (r *receivers) sent(t *testing.T, dir, stdout string) map[string][]string {
 		}
 	}
 	for name, file := range map[string]string{"outbox": "slack.json", "outbox mail": "email.eml", "outbox sentry": "sentry.json"} {
-		files, err := filepath.Glob(filepath.Join(dir, "data/outbox/outbox/*", file))
+		files, err := filepath.Glob(filepath.Join(dir, "data/outbox/outbox/[0-9a-f]*", file)) // others are not whole yet
 		if err != nil {
 			t.Fatal(err)
 		}
