@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/dermai/millrace/archive"
+	"github.com/dermai/millrace/archive/compact"
 	"github.com/dermai/millrace/internal/app/ops"
 	"github.com/dermai/millrace/internal/broker"
 	"github.com/dermai/millrace/notify"
@@ -89,7 +90,7 @@ func registered(t *testing.T) map[string]string {
 		"stages":  func(r prometheus.Registerer) { stages.NewMetrics(r) },
 		"events":  func(r prometheus.Registerer) { sinks.NewPrometheus(sinks.PrometheusConfig{}, r) },
 		"notify":  func(r prometheus.Registerer) { notify.NewMetrics(r) },
-		"archive": func(r prometheus.Registerer) { archive.NewMetrics(r) },
+		"archive": func(r prometheus.Registerer) { archive.NewMetrics(r); compact.NewMetrics(r) },
 	} {
 		var r recorder
 		register(&r)
