@@ -1,11 +1,13 @@
 package archive
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 
 	"github.com/dermai/millrace/fence"
+	"github.com/go-json-experiment/json"
 )
 
 // rewound deals with a stream that lost its tail. If somebody has opened a later
@@ -22,7 +24,13 @@ func (a *Archiver) rewound(ctx context.Context, info fence.Info, what string) er
 			return nil
 		}
 	}
-	if !a.cfg.NextGeneration {
+	next := a.tip.Chain
+	next.Epoch.Generation++
+	d, err := readDeclaration(ctx, a.store, next)
+	if err != nil {
+		return err
+	}
+	if d == nil && !a.cfg.NextGeneration {
 		return fence.Incident(a.cfg.Stream, "rewound: %s; it lost messages that it had accepted: find out why, then open its next generation", what)
 	}
 	// What the stream lost and only this archiver still has belongs to the old
@@ -30,21 +38,74 @@ func (a *Archiver) rewound(ctx context.Context, info fence.Info, what string) er
 	if err := a.flush(ctx); err != nil {
 		return err
 	}
+	if d != nil {
+		return a.generation(next, d, what)
+	}
 	same, err := a.common(ctx, info)
 	if err != nil {
 		return fmt.Errorf("open generation %d: %w", a.tip.Epoch.Generation+1, err)
 	}
-	chain := a.tip.Chain
-	chain.Epoch.Generation++
-	a.begin(newTip(chain, a.tip.Arrival, a.tip.Hash))
+	d, err = declare(ctx, a.store, next, declaration{Format: 1, Prev: a.tip.Hash, Last: a.tip.First - 1, Arrival: a.tip.Arrival, Same: same})
+	if err != nil {
+		return err
+	}
+	return a.generation(next, d, what)
+}
+
+// generation goes on in the generation that was declared.
+func (a *Archiver) generation(chain Chain, d *declaration, what string) error {
+	a.begin(newTip(chain, d.Arrival, d.Prev))
 	a.trim.queue = nil // of sequences that are used again
 	a.opened, a.arrival = a.cfg.Now(), a.tip.Arrival
-	a.cfg.Log.Error().Int("generation", chain.Epoch.Generation).Uint64("same_up_to", same).
-		Msg("archive: " + what + "; opened the next generation")
-	if same == 0 {
+	a.cfg.Log.Error().Int("generation", chain.Epoch.Generation).Uint64("same_up_to", d.Same).
+		Msg("archive: " + what + "; goes on in the next generation")
+	if d.Same == 0 {
 		return nil
 	}
-	return a.open.Miss(same, MissingGeneration)
+	return a.open.Miss(d.Same, MissingGeneration)
+}
+
+// declaration opens a generation. It is put where none is, so that one archiver
+// decides where the generation before ends and what both hold.
+type declaration struct {
+	Format  int    `json:"format"` // 1
+	Prev    string `json:"prev,omitempty"`
+	Last    uint64 `json:"last"`    // of the generation before, when it was declared
+	Arrival int64  `json:"arrival"` // and its running maximum there, Unix ns
+	Same    uint64 `json:"same"`    // up to here both are the same; the generation before holds it
+}
+
+func declarationKey(c Chain) string { return "generation/" + c.String() + ".json" }
+
+// declare opens a generation, or gives what another archiver declared before.
+func declare(ctx context.Context, store Store, c Chain, d declaration) (*declaration, error) {
+	b, err := json.Marshal(&d)
+	if err == nil {
+		err = store.Put(ctx, declarationKey(c), bytes.NewReader(b), int64(len(b)))
+	}
+	if err != nil && !errors.Is(err, ErrExists) {
+		return nil, fmt.Errorf("declare %s: %w", c, err)
+	}
+	return readDeclaration(ctx, store, c)
+}
+
+// readDeclaration reads what was declared of a generation, nil for nothing.
+func readDeclaration(ctx context.Context, store Store, c Chain) (*declaration, error) {
+	b, err := ReadAll(ctx, store, declarationKey(c))
+	if errors.Is(err, ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var d declaration
+	if err := json.Unmarshal(b, &d); err != nil {
+		return nil, &ManifestError{declarationKey(c), err.Error()}
+	}
+	if d.Format != 1 {
+		return nil, &ManifestError{declarationKey(c), fmt.Sprintf("its format is %d; this build reads 1", d.Format)}
+	}
+	return &d, nil
 }
 
 // common is the last sequence up to which the chain and the stream hold the same

@@ -71,9 +71,10 @@ func (m *Manifest) Through() uint64 {
 	return m.Tip.First - 1
 }
 
-// ManifestError says that a manifest is not as it was written. No retry mends it.
+// ManifestError says that a manifest or a declaration is not as it was written. No
+// retry mends it.
 type ManifestError struct {
-	Key  string // of the commit or checkpoint
+	Key  string // of the commit, checkpoint or declaration
 	What string
 }
 

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -101,6 +104,39 @@ func TestArchiverOpensNextGeneration(t *testing.T) {
 	mustFlush(t, b.archiver(t, archive.Config{NextGeneration: true}))
 	wantTold(t, b, append(want, "1/6 w", "2/1 1", "2/2 2")...)
 	b.verify(t)
+}
+
+// TestOneArchiverDeclaresGeneration: whoever declares a generation first decides
+// where the one before ends; others go on by that, told to or not, and store what
+// they alone still hold of the old generation.
+func TestOneArchiverDeclaresGeneration(t *testing.T) {
+	b := newBench(t)
+	first := b.archiver(t, archive.Config{NextGeneration: true})
+	second := b.archiver(t, archive.Config{NextGeneration: true})
+	third := b.archiver(t, archive.Config{})
+	b.numbered("a", "b", "c")
+	mustFlush(t, first)
+	mustDrain(t, third)
+	b.numbered("d")
+	mustDrain(t, second) // d is in its memory alone, once the stream has lost it
+	b.log.Rewind("EVENTS_0", 2)
+	b.numbered("x", "y", "z")
+	mustDrain(t, first) // declares, and has not stored anything of the generation yet
+	mustFlush(t, second)
+	mustFlush(t, third)
+	mustFlush(t, first)
+	mustFlush(t, b.archiver(t, archive.Config{}))
+	wantTold(t, b, "0/1 a", "0/2 b", "0/3 c", "0/4 d", "1/3 x", "1/4 y", "1/5 z")
+	b.verify(t)
+
+	// A declaration that hangs on nothing is found.
+	for o, err := range b.store.List(t.Context(), "generation/", "") {
+		must(t, err)
+		must(t, os.WriteFile(filepath.Join(b.dir, filepath.FromSlash(o.Key)), []byte(`{"format":1,"prev":"00"}`), 0o600))
+	}
+	if got := fmt.Sprint(b.problems(t, archive.Options{})); !strings.Contains(got, "declared") {
+		t.Errorf("problems %s; want one with the declaration", got)
+	}
 }
 
 func TestArchiverBeginsAnotherEpoch(t *testing.T) {

@@ -93,6 +93,8 @@ func Verify(ctx context.Context, store Store, o Options) (Report, error) {
 			if c.Epoch.Generation > 0 {
 				v.problem(strings.TrimSuffix(c.prefix(), "/"), 0, "the generation before it is not in the archive")
 			}
+		} else if hash, err = v.declared(c, hash); err != nil {
+			return Report{}, fmt.Errorf("verify: %w", err)
 		}
 		if hash, err = v.chain(c, hash); err != nil {
 			return Report{}, fmt.Errorf("verify %s: %w", c, err)
@@ -112,7 +114,26 @@ type verifier struct {
 	store  Store
 	o      Options
 	report Report
-	seen   []Head // those of Kept that were found
+	seen   []Head          // those of Kept that were found
+	hashes map[string]bool // of the chain's objects
+}
+
+// declared is the hash on which a generation hangs, given that of the last object
+// of the one before. That one may have got objects since it was declared to end:
+// what archivers still held of what the stream had lost.
+func (v *verifier) declared(c Chain, last string) (string, error) {
+	d, err := readDeclaration(v.ctx, v.store, c)
+	if broken := (*ManifestError)(nil); errors.As(err, &broken) {
+		v.problem(broken.Key, 0, broken.What)
+		return last, nil
+	}
+	if err != nil || d == nil {
+		return last, err
+	}
+	if d.Prev != "" && !v.hashes[d.Prev] {
+		v.problem(declarationKey(c), 0, fmt.Sprintf("the generation before has no object with hash %.12s…, which was declared its last", d.Prev))
+	}
+	return d.Prev, nil
 }
 
 func (v *verifier) problem(key string, seq uint64, what string) {
@@ -123,6 +144,7 @@ func (v *verifier) problem(key string, seq uint64, what string) {
 // returns the hash of its last.
 func (v *verifier) chain(c Chain, prev string) (hash string, err error) {
 	r := ChainReport{Head: Head{Chain: c.String()}}
+	v.hashes = map[string]bool{}
 	tip := newTip(c, 0, prev)
 	lost := false // the object before could not be read, so nothing can be tied to it
 	carried, err := v.compacted(c, &tip, &r)

@@ -48,6 +48,7 @@ func (v *verifier) compacted(c Chain, tip *Tip, r *ChainReport) (carried map[str
 // count adds what an index covers to a report.
 func (v *verifier) count(r *ChainReport, x *Index, hash string) {
 	r.Head = Head{r.Chain, x.Last, hash}
+	v.hashes[hash] = true
 	if slices.Contains(v.o.Kept, r.Head) {
 		v.seen = append(v.seen, r.Head)
 	}
