@@ -3,12 +3,13 @@
 # and changes nothing when all are there. Debian and Ubuntu; elsewhere it names
 # what is missing.
 set -euo pipefail
+PATH=$PATH:/usr/sbin # where servers are, and not everybody looks
 
 # program:package
 needed=(
 	jq:jq zstd:zstd curl:curl
 	node:nodejs npm:npm
-	prometheus:prometheus promtool:prometheus
+	prometheus:prometheus promtool:prometheus postfix:postfix
 	systemd-analyze:systemd
 )
 
@@ -45,5 +46,9 @@ if [ ! -e "$policy" ]; then
 	printf '#!/bin/sh\nexit 101\n' | "${sudo[@]}" tee "$policy" >/dev/null
 	"${sudo[@]}" chmod +x "$policy"
 	trap '"${sudo[@]}" rm -f "$policy"' EXIT
+fi
+# Should the machine's own Postfix ever be started: it is to listen here only.
+if [[ " ${missing[*]} " == *" postfix "* ]]; then
+	echo "postfix postfix/main_mailer_type select Local only" | "${sudo[@]}" debconf-set-selections
 fi
 "${sudo[@]}" apt-get -qq install -y --no-install-recommends "${missing[@]}" >/dev/null

@@ -43,6 +43,18 @@ func NeedPython(tb testing.TB, modules ...string) string {
 	return ""
 }
 
+// NeedRoot ends the test as Need does, unless it runs as root.
+func NeedRoot(tb testing.TB) {
+	tb.Helper()
+	if os.Geteuid() == 0 {
+		return
+	}
+	if os.Getenv("CI") == "true" {
+		tb.Fatalf("this is not root, and CI=true skips nothing: run it as root")
+	}
+	tb.Skipf("this is not root: run it as root")
+}
+
 // Tmpfs mounts a file system in memory of a size, such as "1m", that ends with
 // the test. It needs root: without that the test ends as Need ends it.
 func Tmpfs(tb testing.TB, size string) string {

@@ -2,6 +2,7 @@ package testenv_test
 
 import (
 	"fmt"
+	"os"
 	"testing"
 
 	"github.com/dermai/millrace/internal/testenv"
@@ -42,5 +43,19 @@ func TestNeed(t *testing.T) {
 				t.Errorf("path %q", path)
 			}
 		})
+	}
+}
+
+// TestNeedRoot: only root goes on.
+func TestNeedRoot(t *testing.T) {
+	for ci, want := range map[string]string{"true": "failed: this is not root, and CI=true skips nothing: run it as root", "": "skipped: this is not root: run it as root"} {
+		t.Setenv("CI", ci)
+		if os.Geteuid() == 0 {
+			want = ""
+		}
+		r := &recorder{TB: t}
+		if testenv.NeedRoot(r); r.ended != want {
+			t.Errorf("CI=%q: ended %q, want %q", ci, r.ended, want)
+		}
 	}
 }

@@ -78,8 +78,8 @@ func NewMail(t testing.TB, config MailConfig) *Mail {
 	}
 	m := &Mail{Host: "127.0.0.1", User: mailUser, Password: mailPassword, config: config, closed: make(chan struct{}), OnFault: func() {}}
 	var certificate tls.Certificate
-	certificate, m.CAFile = authority(t)
-	_, m.OtherCAFile = authority(t)
+	certificate, m.CAFile = Authority(t)
+	_, m.OtherCAFile = Authority(t)
 	secured := &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}
 	m.server = smtp.NewServer(smtp.BackendFunc(func(c *smtp.Conn) (smtp.Session, error) {
 		return &mailSession{mail: m, conn: c}, nil
@@ -293,9 +293,9 @@ func (c *faultyConn) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// authority makes a certificate for 127.0.0.1, and the file of who vouches for
-// it.
-func authority(t testing.TB) (tls.Certificate, string) {
+// Authority makes a certificate for 127.0.0.1 and localhost, and the PEM file of
+// who vouches for it. The key is ECDSA's.
+func Authority(t testing.TB) (tls.Certificate, string) {
 	t.Helper()
 	key, err1 := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	ca := &x509.Certificate{
