@@ -16,7 +16,6 @@ import (
 	"github.com/dermai/millrace/schemas"
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 // deploy gives a broker with two partitions, and a connection to it.
@@ -132,30 +131,6 @@ func all(c *pipeline.Conn, name string) pipeline.Subscription {
 	}
 }
 
-// settled waits until a name has nothing left in any stream.
-func settled(t *testing.T, s *pipelinetest.Server, name string) {
-	t.Helper()
-	js := admin(t, s)
-	pipelinetest.Within(t, "settle everything", func() bool {
-		for _, stream := range []string{"REDRIVE", "EVENTS_0", "EVENTS_1", "AUDIT"} {
-			c, err := js.Consumer(t.Context(), stream, name)
-			if errors.Is(err, jetstream.ErrConsumerNotFound) && stream != "REDRIVE" {
-				continue
-			}
-			if errors.Is(err, jetstream.ErrConsumerNotFound) {
-				return false // the last that is made
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			if i := c.CachedInfo(); i.NumPending > 0 || i.NumAckPending > 0 {
-				return false
-			}
-		}
-		return true
-	})
-}
-
 func TestConsume(t *testing.T) {
 	s, c := deploy(t)
 	publish(t, c, "shop", numbered(3000)...)
@@ -165,7 +140,7 @@ func TestConsume(t *testing.T) {
 	var got seen
 	stop := consuming(t, all(c, "copy"), got.handle)
 	pipelinetest.Within(t, "get all events", func() bool { return got.len() == 3001 })
-	settled(t, s, "copy")
+	s.Settled(t, "copy")
 	stop()
 
 	positions := map[pipeline.Position]bool{}
@@ -193,7 +168,7 @@ func TestConsume(t *testing.T) {
 	stop = consuming(t, all(c, "copy"), more.handle)
 	publish(t, c, "shop", "new")
 	pipelinetest.Within(t, "get the new event", func() bool { return more.len() > 0 })
-	settled(t, s, "copy")
+	s.Settled(t, "copy")
 	stop()
 	if diff := cmp.Diff([]string{"new"}, more.messages()); diff != "" {
 		t.Errorf("after a restart (-want +got):\n%s", diff)
@@ -233,7 +208,7 @@ func TestConsumePicks(t *testing.T) {
 			stop := consuming(t, sub, got.handle)
 			want := strings.Fields(c.want)
 			pipelinetest.Within(t, "get what is wanted", func() bool { return got.len() >= len(want) })
-			settled(t, s, name)
+			s.Settled(t, name)
 			stop()
 			var texts []string
 			for _, d := range got.list {
@@ -280,7 +255,7 @@ func TestConsumeFailures(t *testing.T) {
 		}
 		return nil
 	})
-	settled(t, s, "picky")
+	s.Settled(t, "picky")
 	stop()
 
 	attempts := map[string]int{}
@@ -322,5 +297,131 @@ func TestConsumeFailures(t *testing.T) {
 	}
 	if len(said) != 5 {
 		t.Errorf("quarantined: %q", said)
+	}
+}
+
+// TestConsumeTogether shares a name between two processes, ends one in the
+// middle, and adds a partition meanwhile: every event is handled.
+func TestConsumeTogether(t *testing.T) {
+	s, c := deploy(t)
+	publish(t, c, "shop", numbered(500)...)
+	var got seen
+	stop := consuming(t, all(s.Connect(t), "shared"), got.handle)
+	consuming(t, all(s.Connect(t), "shared"), got.handle)
+	pipelinetest.Within(t, "get some events", func() bool { return got.len() > 100 })
+	stop()
+	partition(t, s, c, 3)
+	if _, err := admin(t, s).Publish(t.Context(), "events.2.log.shop.lane", []byte(`{"level":"INFO","message":"new partition"}`)); err != nil {
+		t.Fatal(err)
+	}
+	pipelinetest.Within(t, "get all events, those of the new partition too", func() bool {
+		have := map[string]bool{}
+		for _, m := range got.messages() {
+			have[m] = true
+		}
+		return len(have) == 501
+	})
+}
+
+// TestConsumeSlowly holds an event for longer than AckWait: the broker hears that
+// it is worked on, and gives it to nobody else.
+func TestConsumeSlowly(t *testing.T) {
+	s, c := deploy(t)
+	nc, err := nats.Connect(s.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	signs, err := nc.SubscribeSync("$JS.ACK.>")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	publish(t, c, "shop", "slow")
+	var got seen
+	sub := all(c, "slow")
+	sub.AckWait = time.Second
+	stop := consuming(t, sub, func(ctx context.Context, d pipeline.Delivery) error {
+		for n := 0; n < 5; { // one comes every third of AckWait
+			m, err := signs.NextMsgWithContext(ctx)
+			if err != nil {
+				return err
+			}
+			if string(m.Data) == "+WPI" {
+				n++
+			}
+		}
+		return got.handle(ctx, d)
+	})
+	s.Settled(t, "slow")
+	stop()
+	if got.len() != 1 {
+		t.Errorf("given %d times, want once", got.len())
+	}
+}
+
+// TestConsumeBatches isolates the event that is at fault.
+func TestConsumeBatches(t *testing.T) {
+	s, c := deploy(t)
+	publish(t, c, "shop", numbered(100)...)
+	var got seen
+	most := 0
+	sub := all(c, "sink")
+	sub.Batch = 30
+	running(t, func(ctx context.Context) error {
+		return pipeline.ConsumeBatches(ctx, sub, func(_ context.Context, batch []pipeline.Delivery) error {
+			most = max(most, len(batch))
+			if slices.ContainsFunc(batch, func(d pipeline.Delivery) bool { return d.Event.Message == "42" }) {
+				return refused{}
+			}
+			got.add(batch...)
+			return nil
+		})
+	})
+	s.Settled(t, "sink")
+	if got.len() != 99 || most < 2 || most > 30 {
+		t.Errorf("%d events were taken, want 99, in batches of up to %d, want 2 to 30", got.len(), most)
+	}
+	if items := quarantined(t, c); len(items) != 1 || !strings.Contains(string(items[0].Data), `"42"`) {
+		t.Errorf("quarantined %+v, want the one event", items)
+	}
+}
+
+func TestConsumeAlerts(t *testing.T) {
+	s, c := deploy(t)
+	data, err := schemas.Encode(schemas.Decision{Class: schemas.Telemetry, Tick: 1, Transitions: []schemas.Transition{
+		{Alert: "Slow{}", From: schemas.Inactive, To: schemas.Pending},
+		{Alert: "Slow{}", From: schemas.Pending, To: schemas.Firing},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &nats.Msg{Subject: "alerts.telemetry", Data: data, Header: nats.Header{schemas.HeaderType: {schemas.TypeDecision}}}
+	if _, err := admin(t, s).PublishMsg(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
+	for quiet, want := range map[bool][]string{
+		false: {"Slow{} pending firing 1"},
+		true:  {"Slow{} inactive pending 0", "Slow{} pending firing 1"},
+	} {
+		sub := all(c, fmt.Sprint("alerts-", quiet))
+		sub.Quiet = quiet
+		var got []string
+		ctx, stop := context.WithCancel(t.Context())
+		err := pipeline.ConsumeAlerts(ctx, sub, func(_ context.Context, d pipeline.AlertDelivery) error {
+			tr := d.Transition
+			if got = append(got, fmt.Sprint(tr.Alert, " ", tr.From, " ", tr.To, " ", d.Position.Index)); len(got) == len(want) {
+				stop()
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("quiet %v (-want +got):\n%s", quiet, diff)
+		}
 	}
 }

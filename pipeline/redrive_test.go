@@ -74,7 +74,7 @@ func TestRedriveToConsumer(t *testing.T) {
 		got.add(d)
 		return nil
 	})
-	settled(t, s, "picky")
+	s.Settled(t, "picky")
 	if items := quarantined(t, c); len(items) != n {
 		t.Fatalf("%d items in quarantine, want %d", len(items), n)
 	}
@@ -82,18 +82,18 @@ func TestRedriveToConsumer(t *testing.T) {
 	if again := redriveAll(t, c, n/2); again != n/2 {
 		t.Errorf("%d were redriven, want the first half", again)
 	}
-	settled(t, s, "picky")
+	s.Settled(t, "picky")
 	stop() // and a new process, in the middle
 	consuming(t, all(s.Connect(t), "picky"), got.handle)
 	if again := redriveAll(t, c, n); again != n/2 {
 		t.Errorf("%d were redriven, want the second half", again)
 	}
-	settled(t, s, "picky")
+	s.Settled(t, "picky")
 	if again := redriveAll(t, c, n); again != 0 {
 		t.Errorf("%d were redriven twice", again)
 	}
-	settled(t, s, "picky")
-	settled(t, s, "other")
+	s.Settled(t, "picky")
+	s.Settled(t, "other")
 	once(t, got.messages(), n)
 	once(t, other.messages(), n)
 	for _, d := range got.list {
@@ -204,7 +204,7 @@ func TestRedriveCut(t *testing.T) {
 		}
 		return got.handle(t.Context(), d)
 	})
-	settled(t, s, "picky")
+	s.Settled(t, "picky")
 	if items := quarantined(t, c); len(items) != 1 || len(items[0].Data) != schemas.QuarantineBytes || items[0].Size < len(text) {
 		t.Fatalf("want one item that is cut, got %d", len(items))
 	}
