@@ -44,7 +44,10 @@ type Route struct {
 	// RepeatInterval is the time after which a group that still fires is told
 	// again. 0s: never. Default: 4h.
 	RepeatInterval *time.Duration `yaml:"repeat_interval,omitempty" json:"repeat_interval,omitempty"`
-	Routes         []Route        `yaml:"routes,omitempty" json:"routes,omitempty"`
+	// MuteTimes are times in which nothing is told; what changed is told when they
+	// are over, if it still is so.
+	MuteTimes []MuteTime `yaml:"mute_times,omitempty" json:"mute_times,omitempty"`
+	Routes    []Route    `yaml:"routes,omitempty" json:"routes,omitempty"`
 }
 
 // LabelNames are names of labels. None given is another thing than none.
@@ -226,6 +229,11 @@ func (r Route) faults(where string, receivers map[string]bool) []error {
 	}{{"group_wait", r.GroupWait}, {"group_interval", r.GroupInterval}, {"repeat_interval", r.RepeatInterval}} {
 		if d.value != nil && *d.value < 0 {
 			faults = append(faults, fmt.Errorf("%s.%s: %v is negative; use 0s or more", where, d.name, *d.value))
+		}
+	}
+	for i, t := range r.MuteTimes {
+		if _, err := t.compile(); err != nil {
+			faults = append(faults, fmt.Errorf("%s.mute_times[%d]: %w", where, i, err))
 		}
 	}
 	for i, child := range r.Routes {

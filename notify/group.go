@@ -20,6 +20,9 @@ type group struct {
 	Members map[string]*member `json:"members"`
 	Last    int64              `json:"last,omitempty"`  // tick of the last notification; 0: none
 	Since   int64              `json:"since,omitempty"` // tick of the first change that is untold; 0: none
+	// Held is the tick at which the group is looked at again although nothing
+	// happens, since some of it is muted; 0: nothing is.
+	Held int64 `json:"held,omitempty"`
 	// Thread is the ID of the notification that told of the group first since it
 	// was last at rest: no alert of it that the receiver thinks fires.
 	Thread string `json:"thread,omitempty"`
@@ -89,6 +92,7 @@ func (g *group) end(key string, t *schemas.Transition, tick int64) {
 
 // touch notes since when there is something to tell.
 func (g *group) touch(tick int64) {
+	g.Held = 0
 	switch {
 	case g.untold == 0:
 		g.Since = 0
@@ -105,6 +109,8 @@ func (g *group) rested(tick int64, r *route) bool {
 // due is the tick at which the group is to be looked at, MaxInt64 for never.
 func (g *group) due(r *route) int64 {
 	switch {
+	case g.Held > 0:
+		return g.Held
 	case g.untold > 0 && g.Last == 0:
 		return g.Since + r.wait
 	case g.untold > 0:
@@ -116,13 +122,29 @@ func (g *group) due(r *route) int64 {
 }
 
 // flush makes the notification that is due at a tick, if there is something to
-// tell after all. Members that ended stay until drop.
-func (g *group) flush(tick int64, sendResolved bool) (n schemas.Notification, told bool) {
+// tell after all. Members that ended stay until drop. Of members that are muted,
+// until a tick that muted gives, nothing is told; what is to be told of them
+// waits.
+func (g *group) flush(tick int64, r *route, sendResolved bool, muted func(*member) int64) (n schemas.Notification, told bool) {
 	changes := g.untold > 0
 	g.handOver()
 	var began, ended, goOn []string
 	mentioned := false // the receiver was told of a member that fires
+	fires := false     // and thinks so afterwards
+	g.untold, g.Since, g.Held = 0, 0, 0
 	for key, m := range g.Members {
+		mentioned = mentioned || m.Told
+		if until := muted(m); until > tick && (m.Firing || m.Told) {
+			fires = fires || m.Told
+			if m.Firing != m.Told {
+				g.untold++
+			}
+			if g.Held == 0 || until < g.Held {
+				g.Held = until
+			}
+			continue
+		}
+		fires = fires || m.Firing
 		switch {
 		case m.Firing && !m.Told:
 			began = append(began, key)
@@ -131,12 +153,12 @@ func (g *group) flush(tick int64, sendResolved bool) (n schemas.Notification, to
 		case m.Told && sendResolved:
 			ended = append(ended, key)
 		}
-		mentioned = mentioned || m.Told
-	}
-	for _, m := range g.Members {
 		m.Told = m.Firing
 	}
-	g.untold, g.Since = 0, 0
+	if g.Held > 0 { // what is muted is no change; the others may be due for a repeat
+		changes = len(began)+len(ended) > 0 || len(goOn) == 0 || r.repeat == 0 || tick < g.Last+r.repeat
+		defer func() { g.hold(tick, r, len(began)+len(goOn) > 0) }()
+	}
 	if changes && len(began)+len(ended) == 0 {
 		return n, false
 	}
@@ -145,7 +167,7 @@ func (g *group) flush(tick int64, sendResolved bool) (n schemas.Notification, to
 	switch {
 	case !changes:
 		n.Reason = "repeat"
-	case g.firing == 0:
+	case !fires:
 		n.Reason, n.Status = "resolved", "resolved"
 	case !mentioned:
 		n.Reason = "new"
@@ -154,6 +176,18 @@ func (g *group) flush(tick int64, sendResolved bool) (n schemas.Notification, to
 	}
 	g.list(&n, began, ended, goOn)
 	return n, true
+}
+
+// hold moves the tick at which a group of which some is muted is looked at
+// again: not before group_interval has passed, and for a repeat.
+func (g *group) hold(tick int64, r *route, fires bool) {
+	if g.Last > 0 {
+		g.Held = max(g.Held, g.Last+r.interval)
+		if fires && r.repeat > 0 {
+			g.Held = min(g.Held, g.Last+r.repeat)
+		}
+	}
+	g.Held = max(g.Held, tick+1)
 }
 
 // handOver joins an alert that ended with one of the same name and labels that

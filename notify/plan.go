@@ -37,7 +37,10 @@ type PlanConfig struct {
 	// CheckpointEvery is the number of messages of ALERTS between checkpoints.
 	// Default: DefaultCheckpointEvery.
 	CheckpointEvery int
-	Metrics         *Metrics // nil: not counted
+	// Silences gives the silences that are stored, and a number that is another
+	// when they are; 0 while they are not known. nil: there are none.
+	Silences func() (revision uint64, list []schemas.Silence)
+	Metrics  *Metrics // nil: not counted
 }
 
 // Plan follows ALERTS and appends to notify.<receiver> what the receiver is to
@@ -57,6 +60,7 @@ type Plan struct {
 	checkpoint, previous, first uint64
 	since                       int // messages fed since the last checkpoint
 	last                        time.Time
+	silenced                    uint64 // revision of the silences in force
 }
 
 // planned is a message that waits to be appended.
@@ -114,11 +118,35 @@ func (m *Plan) Step(ctx context.Context) (busy bool, err error) {
 	if m.since >= m.cfg.CheckpointEvery {
 		return true, m.enqueueCheckpoint()
 	}
+	if changed, err := m.silence(); changed || err != nil {
+		return changed, err
+	}
 	busy, err = m.follow(ctx)
 	if err == nil && !busy && m.cfg.Clock().Sub(m.last) >= keepAlive {
 		m.queue = append(m.queue, planned{kind: schemas.TypeClaim, covers: covers{m.planner.Seq(), 0}})
 	}
 	return busy || len(m.queue) > 0, err
+}
+
+// silence puts silences that changed in force, with a checkpoint that holds
+// them.
+func (m *Plan) silence() (changed bool, err error) {
+	if m.cfg.Silences == nil {
+		return false, nil
+	}
+	revision, list := m.cfg.Silences()
+	if revision == 0 || revision == m.silenced {
+		return false, nil
+	}
+	changed, err = m.planner.Silence(list)
+	if err != nil {
+		return false, fence.Incident(m.subject, "%v", err)
+	}
+	m.silenced = revision
+	if !changed {
+		return false, nil
+	}
+	return true, m.enqueueCheckpoint()
 }
 
 // follow feeds what ALERTS has, up to the first message that something follows

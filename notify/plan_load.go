@@ -29,7 +29,7 @@ func (m *Plan) load(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("look at alerts: %w", err)
 	}
-	m.created, m.queue = info.Created, nil
+	m.created, m.queue, m.silenced = info.Created, nil, 0
 	m.at, m.checkpoint, m.previous = covers{seq: info.Last}, 0, 0 // a new receiver
 	if head.Header[schemas.HeaderType] != schemas.TypeGenesis {
 		if m.at, m.checkpoint, m.previous, err = parsePosition(head.Header); err != nil {

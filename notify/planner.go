@@ -19,6 +19,7 @@ type Planner struct {
 	settings settings
 	root     *route
 	routes   map[string]*route // those of the receiver, by key
+	silences []silence
 
 	seq    uint64 // of ALERTS, fed last
 	clocks map[schemas.Class]int64
@@ -32,6 +33,8 @@ type Planner struct {
 type settings struct {
 	Route        Route `json:"route"`
 	SendResolved bool  `json:"send_resolved"`
+	// Silences are those in force that are not over yet, by ID.
+	Silences []schemas.Silence `json:"silences,omitempty"`
 }
 
 // NewPlanner makes the planner of a receiver. tick is the length of a tick.
@@ -64,6 +67,13 @@ func (p *Planner) use(s settings) error {
 	if err != nil {
 		return fmt.Errorf("planner of %s: %w", p.receiver, err)
 	}
+	silences := make([]silence, len(s.Silences))
+	for i := range s.Silences {
+		if silences[i], err = compileSilence(s.Silences[i]); err != nil {
+			return fmt.Errorf("planner of %s: %w", p.receiver, err)
+		}
+	}
+	p.silences = silences
 	p.settings, p.root, p.routes = s, root, map[string]*route{}
 	root.walk(func(r *route) {
 		if r.receiver == p.receiver {
@@ -168,7 +178,7 @@ func (p *Planner) advance(class schemas.Class, upto int64, out []schemas.Notific
 		}
 		p.clocks[class] = at
 		for _, g := range due {
-			n, told := g.flush(at, p.settings.SendResolved)
+			n, told := g.flush(at, p.routes[g.Route], p.settings.SendResolved, p.muting(p.routes[g.Route], at))
 			for _, key := range g.drop() {
 				p.unlink(key, g)
 			}

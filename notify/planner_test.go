@@ -24,7 +24,7 @@ var update = flag.Bool("update", false, "write golden files anew")
 
 // TestPlanner runs the scripts in testdata/planner. Each has the configuration,
 // what happens ("tick fire|end|quiet rule[@instance] label=value ...", or a tick
-// alone, or routes that change), and what the receiver team is told.
+// alone, or routes and silences that change), and what the receiver team is told.
 func TestPlanner(t *testing.T) {
 	files, err := filepath.Glob("testdata/planner/*.txt")
 	if err != nil || len(files) == 0 {
@@ -92,6 +92,12 @@ func play(t *testing.T, text, script string) string {
 		if len(fields) == 0 {
 			continue
 		}
+		if fields[0] == "silence" {
+			if _, err := p.Silence(silences(t, fields[1:])); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
 		seq++
 		d := decision(t, fields)
 		for _, n := range p.Feed(seq, &d) {
@@ -99,6 +105,19 @@ func play(t *testing.T, text, script string) string {
 		}
 	}
 	return out.String()
+}
+
+// silences reads "from-to matcher ...", ticks; nothing is none.
+func silences(t *testing.T, fields []string) []schemas.Silence {
+	t.Helper()
+	if len(fields) == 0 {
+		return nil
+	}
+	var from, to int64
+	if _, err := fmt.Sscanf(fields[0], "%d-%d", &from, &to); err != nil {
+		t.Fatal(err)
+	}
+	return []schemas.Silence{{ID: "s", Matchers: fields[1:], Starts: from * 1e9, Ends: to * 1e9, Author: "desk", Comment: "known"}}
 }
 
 // decision reads "tick change rule label=value ..., ...": several changes are
@@ -248,6 +267,11 @@ func TestPlannerIgnoresCommits(t *testing.T) {
 		var want []schemas.Notification
 		for try := range 3 {
 			p := newPlanner(t, cfg)
+			if seed%2 == 0 {
+				if _, err := p.Silence(silences(t, []string{"50-120", "service=~a|b"})); err != nil {
+					t.Fatal(err)
+				}
+			}
 			var got []schemas.Notification
 			for i, d := range decisions(rng, changes, 300) {
 				got = append(got, p.Feed(uint64(i+1), &d)...)
@@ -287,6 +311,13 @@ func TestPlannerTellsTheTruth(t *testing.T) {
 		repeat := []int64{0, 40}[rng.IntN(2)]
 		cfg := config(t, fmt.Sprintf("receivers: [{name: team, console: {}}]\nroute: {receiver: team, group_by: [service], group_wait: %ds, group_interval: %ds, repeat_interval: %ds}", wait, interval, repeat))
 		p := newPlanner(t, cfg)
+		quiet := silences(t, []string{"60-150", "service=~a|b"})
+		if seed%2 == 0 {
+			quiet = nil
+		}
+		if _, err := p.Silence(quiet); err != nil {
+			t.Fatal(err)
+		}
 		changes := history(rng, 9, 200)
 		truth, belief := map[string]bool{}, map[string]bool{}
 		last, ids, threads := map[string]int64{}, map[string]bool{}, map[string]string{}
@@ -315,7 +346,13 @@ func TestPlannerTellsTheTruth(t *testing.T) {
 				}
 				changed = changed || belief[a.Alert] != (a.Status == "firing")
 				belief[a.Alert] = a.Status == "firing"
-				any = any || a.Status == "firing"
+				if len(quiet) > 0 && notify.Silences(quiet[0], time.Unix(n.Tick, 0), a.Rule, a.Labels) {
+					t.Errorf("seed %d: tick %d, %s is told, though it is silenced", seed, n.Tick, a.Alert)
+				}
+			}
+			for alert, fires := range belief {
+				_, service, _ := strings.Cut(alert, "service=")
+				any = any || fires && strings.Contains(n.GroupKey, fmt.Sprintf("service=%q", service[:1]))
 			}
 			if any != (n.Status == "firing") || changed == (n.Reason == "repeat") {
 				t.Errorf("seed %d: %s", seed, told(n))

@@ -29,6 +29,7 @@ type route struct {
 	wait     int64
 	interval int64
 	repeat   int64 // 0: never
+	mutes    []*mute
 	routes   []*route
 }
 
@@ -74,6 +75,16 @@ func (r Route) inherit(from *route, tick time.Duration, seen map[string]int) (*r
 		if d.given != nil {
 			*d.ticks = ticks(*d.given, tick)
 		}
+	}
+	if r.MuteTimes != nil {
+		out.mutes = nil
+	}
+	for _, t := range r.MuteTimes {
+		m, err := t.compile()
+		if err != nil {
+			return nil, fmt.Errorf("mute_times: %w", err)
+		}
+		out.mutes = append(out.mutes, m)
 	}
 	for _, child := range r.Routes {
 		c, err := child.inherit(&out, tick, seen)

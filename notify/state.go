@@ -78,6 +78,7 @@ func (p *Planner) add(g *group) {
 // route brings to it any more are forgotten.
 func (p *Planner) Reconfigure(cfg Config) (changed bool, err error) {
 	s := settingsOf(p.receiver, cfg)
+	s.Silences = p.settings.Silences
 	was, err := json.Marshal(p.settings)
 	if err != nil {
 		return false, fmt.Errorf("routes of %s: %w", p.receiver, err)
