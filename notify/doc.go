@@ -28,6 +28,9 @@
 // mentioned, and one that ended and fires again was firing all along. A rule
 // that was edited while its alert fires goes on as the same alert.
 //
+// Silences and mute times hold back what there is to tell until they are over.
+// Silences come into force at a point of ALERTS that a checkpoint records.
+//
 // A new receiver is told what happens from now on. Routes that were changed
 // apply to what happens next; alerts that a receiver was told about move with
 // the change, and are told as ended by the receiver's new route if it still has

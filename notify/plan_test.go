@@ -214,6 +214,52 @@ func TestPlanNewRoutes(t *testing.T) {
 	}
 }
 
+// TestPlanNewSilence silences while a message of ALERTS is half planned, and
+// crashes: the rest of it is planned without, what follows with the silence, also
+// by a planner that does not hear of it.
+func TestPlanNewSilence(t *testing.T) {
+	w := newWorld(t, 1)
+	cfg := config(t, "receivers: [{name: team, console: {}}]\nroute: {receiver: team, group_by: [service]}")
+	quiet := silences(t, []string{"0-300", "service=~b|c|d"})
+	plan := func(revision uint64) *notify.Plan {
+		p, err := notify.NewPlan(notify.PlanConfig{
+			Receiver: "team", Config: cfg, Tick: time.Second, Log: w.log, Claims: w.claim, Clock: w.clock,
+			Silences: func() (uint64, []schemas.Silence) { return revision, quiet },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	w.settle(plan(0))
+	p := plan(0)
+	w.put("alerts.telemetry", schemas.TypeDecision, decision(t, strings.Fields("100 fire R service=a, fire R service=b, fire R service=c")))
+	for len(stored[schemas.Notification](w, "notify.team", schemas.TypeNotification)) < 2 {
+		if _, err := p.Step(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.settle(plan(7))
+	w.put("alerts.telemetry", schemas.TypeDecision, decision(t, strings.Fields("200 end R service=c, fire R service=d, end R service=a")))
+	w.settle(plan(0))
+	w.put("alerts.telemetry", schemas.TypeDecision, schemas.Decision{Class: schemas.Telemetry, Tick: 400, Done: true})
+	w.settle(plan(0))
+	var got strings.Builder
+	for _, n := range stored[schemas.Notification](w, "notify.team", schemas.TypeNotification) {
+		got.WriteString(told(n))
+	}
+	want := `100 new firing: firing R{service=a} 100 (/{}:{service="a"})
+100 new firing: firing R{service=b} 100 (/{}:{service="b"})
+100 new firing: firing R{service=c} 100 (/{}:{service="c"})
+200 resolved resolved: resolved R{service=a} 100-200 (/{}:{service="a"})
+300 resolved resolved: resolved R{service=c} 100-200 (/{}:{service="c"})
+300 new firing: firing R{service=d} 200 (/{}:{service="d"})
+`
+	if diff := cmp.Diff(want, got.String()); diff != "" {
+		t.Errorf("told (-want +got):\n%s", diff)
+	}
+}
+
 // TestPlanIncidents breaks what the log has promised.
 func TestPlanIncidents(t *testing.T) {
 	cfg := config(t, oneGroup)

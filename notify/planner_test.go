@@ -415,34 +415,3 @@ func size(t *testing.T, v any) int {
 	t.Helper()
 	return len(fmt.Sprintf("%q", fmt.Sprint(v)))
 }
-
-// TestLongestHold: after the last change and that time nothing is held back.
-func TestLongestHold(t *testing.T) {
-	late := 0
-	for seed := range uint64(100) {
-		rng := rand.New(rand.NewPCG(seed, 4))
-		cfg := randomConfig(t, rng)
-		never := time.Duration(0)
-		cfg.Route.RepeatInterval = &never
-		cfg.Route.Routes[1].GroupWait = []*time.Duration{nil, &never, ptr(90 * time.Second)}[rng.IntN(3)]
-		hold := int64(cfg.LongestHold() / time.Second)
-		p := newPlanner(t, cfg)
-		changes := history(rng, 8, 60)
-		last := changes[len(changes)-1].Tick
-		for i, d := range decisions(rng, changes, last+hold+1000) {
-			for _, n := range p.Feed(uint64(i+1), &d) {
-				if n.Tick > last+hold {
-					t.Errorf("seed %d: told at %d, held for more than %d after %d", seed, n.Tick, hold, last)
-				}
-				if n.Tick > last+20 {
-					late++
-				}
-			}
-		}
-	}
-	if late < 10 {
-		t.Errorf("only %d notifications were held for long", late)
-	}
-}
-
-func ptr[T any](v T) *T { return &v }

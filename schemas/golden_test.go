@@ -38,6 +38,7 @@ var wire = map[string]any{
 	"delivery.2.json":       schemas.Delivery{Notification: "0123456789abcdef0123456789abcdef", Seq: 4, Attempt: 2, Outcome: schemas.DeliveryDelivered, Detail: "200 ok", Reference: "1764239447.000100"},
 	"delivery.3.json":       schemas.Delivery{Notification: "0123456789abcdef0123456789abcdef", Seq: 9, From: 4, Sent: []int64{1764239446000000000}, Attempt: 1, Outcome: schemas.DeliveryStarted},
 	"notification.3.json":   schemas.Notification{ID: "0123456789abcdef0123456789abcdef", Receiver: "team", GroupKey: "digest", Class: schemas.Telemetry, Tick: 9, Time: 9e9, Status: "firing", Reason: "digest", Alerts: []schemas.Alert{}, Digest: &schemas.Digest{Notifications: 6, Firing: 5, Resolved: 1, Rules: []schemas.DigestRule{{Rule: "HighErrorRate", Firing: 5, Resolved: 1}}, OtherRules: 2}, Covers: 8},
+	"silence.1.json":        schemas.Silence{ID: "a1b2c3d4e5", Matchers: []string{"service=api", `alertname=~"High.*"`}, Starts: 1764239446000000000, Ends: 1764246646000000000, Author: "desk", Comment: "a new disk", Created: 1764239446000000000},
 	"quarantined.1.json":    schemas.Quarantined{ID: "EVENTS_0/12/3", Stage: "reduce", Reason: "decode", Detail: "level: want a string, got a number", Stream: "EVENTS_0", Seq: 12, Index: 3, Data: []byte(`{"level":3}`), Size: 11},
 }
 

@@ -38,6 +38,10 @@ type EvaluateConfig struct {
 	// ticks go on, though nothing waits for them here: planners hold back
 	// notifications until a later tick.
 	Linger time.Duration
+	// Awaited gives the first time after another, Unix ns, at which planners may
+	// have something to tell although nothing happens, such as the end of a
+	// silence. nil: there is none.
+	Awaited func(after int64) (at int64, ok bool)
 	// Checkpoint is the time of ticks between checkpoints. 0: one minute.
 	Checkpoint time.Duration
 	// PartBytes bounds a part of a decision (see engine.Decider) or of a
@@ -311,6 +315,9 @@ func (m *Evaluate) emitQuiet() error {
 		return m.checkpoint()
 	}
 	due := (tick-m.written)*length >= quietTime || m.written < m.lingers() && m.lingers() <= tick || m.check.unnamed
+	if at, ok := m.awaited(m.written); ok && at <= tick {
+		due = true
+	}
 	if tick > m.written && due {
 		return m.enqueue(schemas.Decision{Class: m.cfg.Class, Tick: tick, Done: true})
 	}
@@ -326,9 +333,23 @@ func (m *Evaluate) lingers() int64 {
 func (m *Evaluate) waits() (tick int64, ok bool) {
 	tick, ok = m.decider.Waits()
 	if until := m.lingers(); m.changed > 0 && m.decider.Tick() < until && (!ok || until < tick) {
-		return until, true
+		tick, ok = until, true
+	}
+	if at, awaited := m.awaited(m.decider.Tick()); awaited && (!ok || at < tick) {
+		return at, true
 	}
 	return tick, ok
+}
+
+// awaited is the first tick after another that planners wait for, once somebody
+// was told of anything.
+func (m *Evaluate) awaited(after int64) (tick int64, ok bool) {
+	if m.cfg.Awaited == nil || m.changed == 0 {
+		return 0, false
+	}
+	length := int64(m.control.Schedule().Timing().Tick)
+	at, ok := m.cfg.Awaited(after * length)
+	return (at + length - 1) / length, ok
 }
 
 func (m *Evaluate) enqueue(d schemas.Decision) error {

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	_ "time/tzdata" // zones of mute times, also where the machine has none
 
 	"github.com/alecthomas/kong"
 	"github.com/rs/zerolog"

@@ -9,6 +9,7 @@ type millrace struct {
 	Apply      applyCommand      `cmd:"" help:"Make streams, partitions and rules on the broker as the configuration says."`
 	Rules      rulesCommand      `cmd:"" help:"Check, test and run alert rules."`
 	Alerts     alertsCommand     `cmd:"" help:"Look at alerts."`
+	Silence    silenceCommand    `cmd:"" help:"Keep receivers from being told of alerts for a time."`
 	Receivers  receiversCommand  `cmd:"" help:"Try out receivers."`
 	Quarantine quarantineCommand `cmd:"" help:"Look at what could not be processed, and give it back."`
 	Spool      spoolCommand      `cmd:"" help:"Look into the spool of a publisher."`

@@ -42,6 +42,7 @@ type processor struct {
 	rules      *rules.Cache
 	changed    <-chan struct{} // something arrived in the control log
 	quarantine *pipeline.Quarantine
+	silences   *pipeline.Silences
 	stages     *stages.Metrics
 	notify     *notify.Metrics
 	prometheus *sinks.Prometheus
@@ -60,6 +61,7 @@ func Run(ctx context.Context, c Config) error {
 		rules:      cache,
 		changed:    log.Changed(),
 		quarantine: pipeline.NewQuarantine(c.Conn),
+		silences:   pipeline.NewSilences(c.Conn),
 		stages:     stages.NewMetrics(c.Registry),
 		notify:     notify.NewMetrics(c.Registry),
 		prometheus: sinks.NewPrometheus(c.Metrics, c.Registry),
@@ -74,6 +76,7 @@ func Run(ctx context.Context, c Config) error {
 	r := &roles{conn: c.Conn, member: member, health: c.Health, log: c.Log, changed: make(chan struct{})}
 	roles, machines := errgroup.WithContext(ctx)
 	roles.Go(func() error { return r.watch(machines) })
+	roles.Go(func() error { return p.silences.Run(machines) })
 	roles.Go(func() error { return r.run(machines, p.upkeep()) })
 	roles.Go(func() error { return p.fill(machines, filled...) })
 	for _, class := range schemas.Classes {
@@ -156,10 +159,19 @@ func (p *processor) evaluate(class schemas.Class) role {
 		make: func(log *pipeline.Log, active func() bool) (stages.Machine, error) {
 			return stages.NewEvaluate(stages.EvaluateConfig{
 				Class: class, Log: log, Trimmer: log, Ticker: log, Clock: time.Now, Claims: rand.Text, Rules: p.rules,
-				Active: active, Linger: p.Notify.LongestHold(), Metrics: p.stages,
+				Active: active, Linger: p.Notify.LongestHold(), Awaited: p.awaited(), Metrics: p.stages,
 				Board: p.prometheus.Board(class),
 			}), nil
 		},
+	}
+}
+
+// awaited gives the times at which a silence or a mute time ends.
+func (p *processor) awaited() func(after int64) (int64, bool) {
+	wakes := p.Notify.Wakes()
+	return func(after int64) (int64, bool) {
+		_, silences := p.silences.Current()
+		return wakes.After(silences, after)
 	}
 }
 
@@ -169,7 +181,7 @@ func (p *processor) plan(receiver string) role {
 		make: func(log *pipeline.Log, _ func() bool) (stages.Machine, error) {
 			return notify.NewPlan(notify.PlanConfig{
 				Receiver: receiver, Config: p.Notify, Tick: p.control.Schedule().Timing().Tick,
-				Log: log, Claims: rand.Text, Metrics: p.notify,
+				Log: log, Claims: rand.Text, Silences: p.silences.Current, Metrics: p.notify,
 			})
 		},
 	}
