@@ -17,6 +17,7 @@ type Metrics struct {
 	sending    *prometheus.HistogramVec
 	lost       *prometheus.CounterVec
 	fenced     *prometheus.CounterVec
+	breaker    *prometheus.GaugeVec
 }
 
 // NewMetrics makes the metrics and registers them where reg is not nil.
@@ -40,9 +41,13 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			"Messages that expired before they were planned or sent.", "receiver", "stream"),
 		fenced: counter("millrace_notify_fenced_total",
 			"Times that a machine lost its subject to another process.", "receiver", "stream"),
+		breaker: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "millrace_receiver_breaker_open",
+			Help: "1 while a receiver is left alone after failures in a row, otherwise 0.",
+		}, []string{"receiver"}),
 	}
 	if reg != nil {
-		reg.MustRegister(m.planned, m.deliveries, m.latency, m.sending, m.lost, m.fenced)
+		reg.MustRegister(m.planned, m.deliveries, m.latency, m.sending, m.lost, m.fenced, m.breaker)
 	}
 	return m
 }

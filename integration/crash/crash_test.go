@@ -206,6 +206,7 @@ archive: {cut_age: 2s}
 route: {receiver: team, group_interval: 2s, repeat_interval: 10s}
 receivers:
   - name: team
+    max_per_minute: 0
     slack: {webhook_url: %q}
 `, dir, natsPort, receiver.URL+"/services/T0/B0/secret"))
 

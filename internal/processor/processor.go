@@ -46,6 +46,7 @@ type processor struct {
 	stages     *stages.Metrics
 	notify     *notify.Metrics
 	prometheus *sinks.Prometheus
+	carried    map[string]notify.Receiver // Receivers behind the carrier
 }
 
 // Run runs a processor until ctx ends (nil, with the work in hand done) or a
@@ -65,9 +66,17 @@ func Run(ctx context.Context, c Config) error {
 		stages:     stages.NewMetrics(c.Registry),
 		notify:     notify.NewMetrics(c.Registry),
 		prometheus: sinks.NewPrometheus(c.Metrics, c.Registry),
+		carried:    map[string]notify.Receiver{},
 	}
 	if err := p.read(ctx); err != nil || ctx.Err() != nil {
 		return err
+	}
+	carrier, err := notify.NewCarrier(p.notify)
+	if err != nil {
+		return err
+	}
+	for name, receiver := range c.Receivers {
+		p.carried[name] = carrier.Carry(name, receiver)
 	}
 	member, err := pipeline.Join(ctx, c.Conn, pipeline.MemberConfig{ID: rand.Text()})
 	if err != nil {
@@ -108,8 +117,16 @@ func Run(ctx context.Context, c Config) error {
 		}
 		return nil
 	})
-	// The machines end first: who leaves has nothing more to append.
+	// The machines end first: who leaves has nothing more to append, or to send.
+	carrying, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	var carriers errgroup.Group
+	if len(p.carried) > 0 {
+		carriers.Go(func() error { return carrier.Run(carrying) })
+	}
 	err = roles.Wait()
+	stop()
+	err = errors.Join(err, carriers.Wait())
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), stepLimit)
 	defer cancel()
 	return errors.Join(err, member.Leave(last))
@@ -192,7 +209,7 @@ func (p *processor) send(receiver string) role {
 		name: schemas.DeliveriesSubject(receiver),
 		make: func(log *pipeline.Log, _ func() bool) (stages.Machine, error) {
 			return notify.NewSend(notify.SendConfig{
-				Name: receiver, Receiver: p.Receivers[receiver], Log: log, Claims: rand.Text,
+				Name: receiver, Receiver: p.carried[receiver], Log: log, Claims: rand.Text,
 				Quarantine: p.quarantine, PerMinute: p.Notify.PerMinute(receiver), Metrics: p.notify,
 			})
 		},
