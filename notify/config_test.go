@@ -68,7 +68,7 @@ route.routes[0].routes[0].repeat_interval: -1h0m0s is negative; use 0s or more`}
 // TestReceiverYAML reads receivers that are written wrongly.
 func TestReceiverYAML(t *testing.T) {
 	for text, want := range map[string]string{
-		"{name: a, slack: {}, console: {}}":                `receiver "a": console, slack: a receiver has one type; make a receiver of each`,
+		"{name: a, slack: {}, console: {}}":                `receiver "a": console, slack: it has one type; make one of each`,
 		"{name: [xyzzySECRET], slack: {}}":                 "receiver: [1:8] cannot unmarshal",
 		"{name: a, send_resolved: xyzzySECRET, slack: {}}": "receiver: [",
 	} {

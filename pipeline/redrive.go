@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 	"time"
 
@@ -240,9 +241,7 @@ func (r *redriving) frame(ctx context.Context) (fence.Message, error) {
 		return fence.Message{}, notRedriven("%v", err)
 	}
 	m := fence.Message{Subject: subject, Header: r.header(), Data: r.item.Data}
-	for k, v := range (schemas.FrameHeader{Counter: 1, Events: n}).Map() {
-		m.Header[k] = v
-	}
+	maps.Copy(m.Header, schemas.FrameHeader{Counter: 1, Events: n}.Map())
 	return m, nil
 }
 

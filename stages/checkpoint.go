@@ -79,12 +79,12 @@ func (s *saver) drop() { s.loaded, s.parts, s.first = false, nil, 0 }
 // step writes one part. done: it was the last.
 func (s *saver) step(ctx context.Context) (done bool, err error) {
 	switch {
-	case s.writer.Unsettled():
-		err = s.writer.Settle(ctx)
-	case !s.loaded:
+	case !s.loaded: // also forgets a part of a dropped checkpoint that is in flight
 		_, err = s.writer.Load(ctx)
 		s.loaded = err == nil
 		return false, err
+	case s.writer.Unsettled():
+		err = s.writer.Settle(ctx)
 	default:
 		err = s.writer.Append(ctx, fence.Header{schemas.HeaderType: schemas.TypeCheckpoint}, s.parts[0])
 	}

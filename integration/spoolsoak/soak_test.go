@@ -228,8 +228,8 @@ func TestSpoolSoak(t *testing.T) {
 	broker.Restart(t)
 	began = time.Now()
 	sending := 0
-	for range *kills - writing {
-		s.life(20*time.Millisecond, nil, time.Duration(20+s.rng.IntN(400))*time.Millisecond, syscall.SIGKILL)
+	for i := range *kills - writing { // the first before it can have sent all
+		s.life(20*time.Millisecond, nil, time.Duration(5+s.rng.IntN(min(400, 40*(i+1))))*time.Millisecond, syscall.SIGKILL)
 		if waiting(t, s.dir) > 0 {
 			sending++
 		}

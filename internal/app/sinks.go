@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	"github.com/dermai/millrace/internal/processor"
-	"github.com/dermai/millrace/schemas"
 	"github.com/dermai/millrace/sinks"
 )
 
@@ -45,7 +44,7 @@ func (s *session) sinks() ([]processor.Sink, error) {
 			continue
 		}
 		out = append(out, processor.Sink{
-			Name: c.Name, Kinds: c.Kinds, Services: c.Services, Where: func(e *schemas.Event) bool { return where.holds(e) }, Events: sink,
+			Name: c.Name, Kinds: c.Kinds, Services: c.Services, Where: where.holds, Events: sink,
 		})
 	}
 	return out, errors.Join(faults...)
