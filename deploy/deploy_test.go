@@ -198,7 +198,7 @@ func dockerfile(t *testing.T, bin string) {
 		}
 	}
 	for _, m := range regexp.MustCompile(`(?m)^COPY ([^-\n].*) \S+$`).FindAllStringSubmatch(text, -1) {
-		for _, from := range strings.Fields(m[1]) {
+		for from := range strings.FieldsSeq(m[1]) {
 			if _, err := os.Stat(filepath.Join("..", from)); err != nil {
 				t.Errorf("COPY %s: %v", from, err)
 			}

@@ -11,7 +11,7 @@ import (
 )
 
 // A handler of one's own, and its test without a broker.
-func ExampleDeliver() {
+func ExampleDeliver() { //nolint:testableexamples // Deliver needs the *testing.T of a test
 	handler := func(_ context.Context, d pipeline.Delivery) error {
 		if d.Event.Service == "" {
 			return errors.New("whose is it?")
