@@ -58,6 +58,7 @@ type Mail struct {
 
 	mu       sync.Mutex
 	messages []MailMessage
+	conns    []net.Conn
 	signed   int // sign-ins that were tried
 	wrote    int // bytes of answers
 }
@@ -107,7 +108,8 @@ func NewMail(t testing.TB, config MailConfig) *Mail {
 	return m
 }
 
-// Close ends the server and what hangs in it.
+// Close ends the server and what hangs in it. It cuts the connections by itself:
+// smtp.Server.Close writes to sessions that are under way.
 func (m *Mail) Close() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -115,8 +117,10 @@ func (m *Mail) Close() {
 	case <-m.closed:
 	default:
 		close(m.closed)
-		_ = m.server.Close()
-		_ = m.listener.Close() // which the server may not know of yet
+		_ = m.listener.Close()
+		for _, c := range m.conns {
+			_ = c.Close()
+		}
 	}
 }
 
@@ -228,6 +232,14 @@ func (l *faultyListener) Accept() (net.Conn, error) {
 	c, err := l.Listener.Accept()
 	if err != nil {
 		return nil, err
+	}
+	l.mail.mu.Lock()
+	defer l.mail.mu.Unlock()
+	select {
+	case <-l.mail.closed:
+		_ = c.Close()
+	default:
+		l.mail.conns = append(l.mail.conns, c)
 	}
 	return &faultyConn{Conn: c, mail: l.mail, verb: "greeting"}, nil
 }
