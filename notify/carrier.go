@@ -35,9 +35,6 @@ const (
 // acknowledged; the machine has recorded that, and gives it again when its time
 // has come, or puts it into the quarantine.
 type Carrier struct {
-	// Every and BreakFor are for tests. 0: 100 ms, a minute.
-	Every, BreakFor time.Duration
-
 	metrics *Metrics
 	router  *message.Router
 }
@@ -63,19 +60,12 @@ func (c *Carrier) Run(ctx context.Context) error {
 // Carry gives a receiver through which attempts at r are carried. It is called
 // before Run, once for each name.
 func (c *Carrier) Carry(name string, r Receiver) Receiver {
-	every, breakFor := c.Every, c.BreakFor
-	if every <= 0 {
-		every = sendEvery
-	}
-	if breakFor <= 0 {
-		breakFor = breakReceiver
-	}
-	h := &carried{receiver: r, messages: make(chan *message.Message), breakFor: breakFor}
+	h := &carried{receiver: r, messages: make(chan *message.Message)}
 	state := c.metrics.breaker.WithLabelValues(name)
 	state.Set(0)
 	breaker := middleware.NewCircuitBreaker(gobreaker.Settings{
 		Name:        name,
-		Timeout:     breakFor,
+		Timeout:     breakReceiver,
 		ReadyToTrip: func(n gobreaker.Counts) bool { return n.ConsecutiveFailures >= breakAfter },
 		// A receiver that says never is there.
 		IsSuccessful: func(err error) bool { return err == nil || verdictOf(err).outcome == schemas.DeliveryRejected },
@@ -88,7 +78,7 @@ func (c *Carrier) Carry(name string, r Receiver) Receiver {
 	})
 	// The first is the outermost. What the breaker sees of a panic is an error.
 	c.router.AddConsumerHandler(name, name, h, h.handle).AddMiddleware(
-		h.outcome, breaker.Middleware, middleware.NewThrottle(1, every).Middleware, middleware.Recoverer,
+		h.outcome, breaker.Middleware, middleware.NewThrottle(1, sendEvery).Middleware, middleware.Recoverer,
 	)
 	if _, ok := r.(Follower); ok {
 		return follower{h}
@@ -101,7 +91,6 @@ func (c *Carrier) Carry(name string, r Receiver) Receiver {
 type carried struct {
 	receiver Receiver
 	messages chan *message.Message
-	breakFor time.Duration
 
 	// Of the attempt in hand: set before the message is given, read after it was
 	// acknowledged, or was not.
@@ -177,7 +166,7 @@ func (h *carried) outcome(next message.HandlerFunc) message.HandlerFunc {
 func (h *carried) opened(now time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.closed = now.Add(h.breakFor)
+	h.closed = now.Add(breakReceiver)
 }
 
 // left is for how long the breaker stays open.
