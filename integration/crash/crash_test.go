@@ -14,6 +14,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -23,6 +24,7 @@ import (
 	"github.com/dermai/millrace/archive"
 	"github.com/dermai/millrace/fence"
 	"github.com/dermai/millrace/integration/reference"
+	"github.com/dermai/millrace/internal/testenv"
 	"github.com/dermai/millrace/pipeline"
 	"github.com/dermai/millrace/rules"
 	"github.com/dermai/millrace/rules/engine/oracle"
@@ -169,11 +171,7 @@ func TestKilledAtRandomMoments(t *testing.T) {
 		*seed = time.Now().UnixNano() % 1e9
 	}
 	t.Logf("seed %d; again with: go test ./integration/crash -seed %d -kills %d", *seed, *seed, *kills)
-	bin, err := build()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(bin) })
+	bin := testenv.Build(t, testenv.Programs, testenv.NATSServer)
 	ctx := t.Context()
 	rng := rand.New(rand.NewSource(*seed))
 	o := &outside{
@@ -190,17 +188,12 @@ func TestKilledAtRandomMoments(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	natsPort := freePort(t)
-	write("nats.conf", fmt.Sprintf(`
-listen: "127.0.0.1:%s"
-max_payload: 1MB
-jetstream { store_dir: %q, max_memory_store: 64MB, max_file_store: 20GB, sync_interval: always }
-`, natsPort, filepath.Join(dir, "nats")))
+	nats, url := testenv.NATS(t, filepath.Join(bin, "nats-server"), dir)
 	write("demo.yaml", rules.Demo().Text)
 	write("audit.yaml", auditRules)
 	write("millrace.yaml", fmt.Sprintf(`
 data: %q
-nats: {url: "nats://127.0.0.1:%s"}
+nats: {url: %q}
 rules: [demo.yaml, audit.yaml]
 archive: {cut_age: 2s}
 route: {receiver: team, group_interval: 2s, repeat_interval: 10s}
@@ -208,50 +201,27 @@ receivers:
   - name: team
     max_per_minute: 0
     slack: {webhook_url: %q}
-`, dir, natsPort, receiver.URL+"/services/T0/B0/secret"))
+`, dir, url, receiver.URL+"/services/T0/B0/secret"))
 
-	program := func(name, binary string, args ...string) *process {
-		p := &process{t: t, name: name, path: filepath.Join(bin, binary), args: args, dir: dir}
-		if binary != "nats-server" {
-			p.http = "127.0.0.1:" + freePort(t)
-			p.args = append([]string{"--http-addr", p.http}, args...)
-		}
-		t.Cleanup(func() {
-			p.kill()
-			if t.Failed() {
-				t.Logf("---- %s said:\n%s", p.name, tail(p.said(), 4000))
-			}
-		})
-		return p
-	}
-	nats := program("nats-server", "nats-server", "-c", "nats.conf")
-	publisher := program("publisher", "publisher")
-	all := []*process{
-		nats, publisher,
-		program("processor 1", "processor"), program("processor 2", "processor"),
-		program("archiver 1", "archiver"), program("archiver 2", "archiver"),
-	}
-	nats.start()
-	conn := connect(ctx, t, natsPort)
+	conn := connect(ctx, t, url)
 	defer conn.Close()
-	once := func(args ...string) {
-		p := program(strings.Join(args, " "), "millrace")
-		p.args = args
-		p.start()
-		<-p.ended
+	millrace := func(args ...string) {
+		testenv.Program{Path: filepath.Join(bin, "millrace"), Args: args, Dir: dir}.Run(t)
 	}
-	once("apply")
-	for _, p := range all[1:] {
-		p.start()
+	millrace("apply")
+	all := []*testenv.Process{nats}
+	for _, name := range []string{"publisher", "processor", "processor", "archiver", "archiver"} {
+		all = append(all, testenv.Daemon(t, filepath.Join(bin, name), dir))
 	}
+	publisher := all[1]
 	for _, p := range all[1:] {
-		p.ready(ctx)
+		p.Ready()
 	}
 
 	// Traffic, and death at random moments.
 	sending, silence := context.WithCancel(ctx)
 	var senders sync.WaitGroup
-	senders.Go(func() { o.send(sending, "http://"+publisher.http+"/v1/events") })
+	senders.Go(func() { o.send(sending, "http://"+publisher.HTTP+"/v1/events") })
 	wait := func(least, most time.Duration) {
 		timer := time.NewTimer(least + time.Duration(rng.Int63n(int64(most-least))))
 		defer timer.Stop()
@@ -261,18 +231,18 @@ receivers:
 	for i := range *kills {
 		wait(500*time.Millisecond, 3*time.Second)
 		p := all[victims[i%len(victims)]]
-		if !p.alive() {
-			t.Errorf("%s had ended by itself", p.name)
+		if !p.Alive() {
+			t.Fatalf("%s had ended by itself", p.Path)
 		}
-		p.kill()
+		p.Kill()
 		wait(10*time.Millisecond, 1500*time.Millisecond)
-		p.start()
+		p.Restart()
 		if i%len(victims) == len(victims)-1 {
 			victims = rng.Perm(len(all))
 		}
 	}
 	for _, p := range all[1:] {
-		p.ready(ctx)
+		p.Ready()
 	}
 	wait(3*time.Second, 4*time.Second) // what follows the last death
 	silence()
@@ -283,29 +253,24 @@ receivers:
 	defer log.Close()
 	drained(ctx, t, log)
 	for _, p := range all[1:] {
-		p.stop()
+		p.Signal(syscall.SIGTERM)
+		p.Wait()
 	}
-	once("archive", "flush") // what was stored while the archivers stopped
+	millrace("archive", "flush") // what was stored while the archivers stopped
 	checkStored(ctx, t, log, o)
 	checkDecided(ctx, t, log)
 	checkTold(ctx, t, log, o)
 	checkArchive(ctx, t, log, filepath.Join(dir, "archive"))
 }
 
-func head(s string, n int) string { return s[:min(n, len(s))] }
-func tail(s string, n int) string { return s[max(0, len(s)-n):] }
-
 // connect waits for the broker.
-func connect(ctx context.Context, t *testing.T, port string) *pipeline.Conn {
+func connect(ctx context.Context, t *testing.T, url string) *pipeline.Conn {
 	t.Helper()
 	var conn *pipeline.Conn
-	var last string
-	eventually(ctx, t, "the broker answers", func() bool {
-		var err error
-		conn, err = pipeline.Connect(ctx, pipeline.Config{URL: "nats://127.0.0.1:" + port})
-		last = fmt.Sprint(err)
-		return err == nil
-	}, &last)
+	testenv.Eventually(t, "the broker answers", func() (err error) {
+		conn, err = pipeline.Connect(ctx, pipeline.Config{URL: url})
+		return err
+	})
 	return conn
 }
 
@@ -313,15 +278,16 @@ func connect(ctx context.Context, t *testing.T, port string) *pipeline.Conn {
 func drained(ctx context.Context, t *testing.T, log fence.Log) {
 	t.Helper()
 	now := time.Now().UnixNano()
-	var last string
 	for _, class := range schemas.Classes {
-		eventually(ctx, t, string(class)+" is decided", func() bool {
+		testenv.Eventually(t, string(class)+" is decided", func() error {
 			_, tick, err := reference.Decided(ctx, log, class)
-			last = fmt.Sprintf("up to %v, %v behind, %v", time.Unix(tick, 0).UTC(), time.Duration(now-tick*1e9), err)
-			return err == nil && tick*1e9 > now
-		}, &last)
+			if err == nil && tick*1e9 <= now {
+				err = fmt.Errorf("up to %v, %v behind", time.Unix(tick, 0).UTC(), time.Duration(now-tick*1e9))
+			}
+			return err
+		})
 	}
-	eventually(ctx, t, "every notification is delivered", func() bool {
+	testenv.Eventually(t, "every notification is delivered", func() error {
 		planned, delivered := 0, 0
 		err := reference.Each(ctx, log, schemas.StreamNotify, func(e fence.Entry) error {
 			if e.Header[schemas.HeaderType] == schemas.TypeNotification {
@@ -343,9 +309,11 @@ func drained(ctx context.Context, t *testing.T, log fence.Log) {
 				return nil
 			})
 		}
-		last = fmt.Sprintf("%d of %d, %v", delivered, planned, err)
-		return err == nil && delivered == planned
-	}, &last)
+		if err == nil && delivered != planned {
+			err = fmt.Errorf("%d of %d", delivered, planned)
+		}
+		return err
+	})
 }
 
 // checkStored: what was accepted is stored once, what was refused is not, and
@@ -520,7 +488,7 @@ func checkArchive(ctx context.Context, t *testing.T, log fence.Log, dir string) 
 			want = want[:len(want)-1] // these alone are not worth an object
 		}
 		if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
-			t.Errorf("%s has %d messages, the archive %d (-stored +archived):\n%s", name, len(want), len(got), head(diff, 2000))
+			t.Errorf("%s has %d messages, the archive %d (-stored +archived):\n%s", name, len(want), len(got), diff[:min(2000, len(diff))])
 		}
 	}
 	t.Logf("%d messages, archived in %d chains", total, len(report.Chains))

@@ -1,7 +1,6 @@
 package deploy_test
 
 import (
-	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -13,14 +12,14 @@ import (
 	"math/big"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+
+	"github.com/dermai/millrace/internal/testenv"
 )
 
 const root = "../.."
@@ -34,6 +33,7 @@ var roles = map[string]string{
 // cluster is three servers of deploy/nats-cluster.conf.
 type cluster struct {
 	dir     string
+	bin     string // of our programs
 	servers []*server.Server
 }
 
@@ -68,7 +68,7 @@ func startCluster(t *testing.T) *cluster {
 	}
 	var routes []string
 	for range 3 {
-		routes = append(routes, freeAddr(t))
+		routes = append(routes, testenv.FreeAddr(t))
 	}
 	for i := range 3 {
 		name := fmt.Sprintf("nats-%d", i+1)
@@ -90,12 +90,15 @@ func startCluster(t *testing.T) *cluster {
 		t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
 		c.servers = append(c.servers, s)
 	}
-	within(t, "the cluster has a leader", func() bool {
+	testenv.Eventually(t, "the cluster has a leader", func() error {
 		led := false
 		for _, s := range c.servers {
 			led = led || s.JetStreamIsLeader()
 		}
-		return led && c.servers[0].JetStreamIsCurrent() && c.servers[1].JetStreamIsCurrent() && c.servers[2].JetStreamIsCurrent()
+		if !led || !c.servers[0].JetStreamIsCurrent() || !c.servers[1].JetStreamIsCurrent() || !c.servers[2].JetStreamIsCurrent() {
+			return fmt.Errorf("a leader: %t", led)
+		}
+		return nil
 	})
 	return c
 }
@@ -162,73 +165,35 @@ func (c *cluster) authority(t *testing.T) {
 	issue("client", 3, ca, key)
 }
 
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
-// within polls a condition until it holds, for at most a minute.
-func within(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	deadline := time.NewTimer(time.Minute)
-	defer deadline.Stop()
-	poll := time.NewTicker(100 * time.Millisecond)
-	defer poll.Stop()
-	for !holds() {
-		select {
-		case <-poll.C:
-		case <-deadline.C:
-			t.Fatalf("not within a minute: %s", what)
-		}
-	}
-}
-
-// program prepares a program of ours with the credentials of a role: its URL, and
-// with it the password, comes from a file.
-func (c *cluster) program(t *testing.T, role, name string, args ...string) *exec.Cmd {
+// program is one of ours with the credentials of a role: its URL, and with it the
+// password, comes from a file.
+func (c *cluster) program(t *testing.T, role, name string) (path string, env []string) {
 	t.Helper()
 	c.write(t, "url-of-"+role, []byte(c.url(role)))
-	cmd := exec.Command(c.file(name), args...)
-	cmd.Dir = c.dir
-	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + c.dir}, "NATS_URL_FILE=url-of-"+role, "MILLRACE_NATS_INBOX="+roles[role],
-		"MILLRACE_NATS_CA=ca.pem", "MILLRACE_NATS_CERTIFICATE=client.pem", "MILLRACE_NATS_KEY=client-key.pem")
-	return cmd
+	return filepath.Join(c.bin, name), []string{
+		"NATS_URL_FILE=url-of-" + role, "MILLRACE_NATS_INBOX=" + roles[role],
+		"MILLRACE_NATS_CA=ca.pem", "MILLRACE_NATS_CERTIFICATE=client.pem", "MILLRACE_NATS_KEY=client-key.pem",
+	}
 }
 
-// run runs a command of ours to its end.
-func (c *cluster) run(t *testing.T, role, name string, args ...string) string {
+// run runs our command to its end.
+func (c *cluster) run(t *testing.T, role string, args ...string) string {
 	t.Helper()
-	cmd := c.program(t, role, name, args...)
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("%s %v as %s: %v\n%s", name, args, role, err, out)
-	}
-	return string(out)
+	path, env := c.program(t, role, "millrace")
+	return testenv.Program{Path: path, Args: args, Dir: c.dir, Env: env}.Run(t)
 }
 
 // start starts a daemon that ends with the test and without a fault, and returns
 // its address. What the broker denied it is a fault too.
-func (c *cluster) start(t *testing.T, role, name string) string {
+func (c *cluster) start(t *testing.T, name string) string {
 	t.Helper()
-	addr := freeAddr(t)
-	var said bytes.Buffer
-	cmd := c.program(t, role, name, "--http-addr", addr)
-	cmd.Stdout, cmd.Stderr = &said, &said
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	path, env := c.program(t, name, name)
+	p := testenv.Daemon(t, path, c.dir, env...)
 	t.Cleanup(func() {
-		_ = cmd.Process.Signal(os.Interrupt)
-		err := cmd.Wait()
-		if strings.Contains(strings.ToLower(said.String()), "permissions violation") || err != nil || t.Failed() {
-			t.Errorf("%s: %v\n%s", name, err, said.String())
+		p.Stop()
+		if said := p.Stderr(); strings.Contains(strings.ToLower(said), "permissions violation") {
+			t.Errorf("%s: %s", name, said)
 		}
 	})
-	return addr
+	return p.HTTP
 }

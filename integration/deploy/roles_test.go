@@ -2,25 +2,23 @@ package deploy_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/dermai/millrace/internal/testenv"
 )
 
 // TestRoles sets a cluster up, lets each daemon do its work with the rights of its
 // role, and then tries what each role may not.
 func TestRoles(t *testing.T) {
 	c := startCluster(t)
-	build := exec.Command("go", "build", "-o", c.dir+"/", "./cmd/...")
-	build.Dir = root
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
-	}
+	c.bin = testenv.Build(t, testenv.Programs)
 	t.Run("work", func(t *testing.T) { c.work(t) })
 	t.Run("matrix", func(t *testing.T) { c.matrix(t) })
 	t.Run("without a certificate", func(t *testing.T) {
@@ -41,35 +39,42 @@ receivers:
   outbox: {}
 route: {receiver: outbox}
 `))
-	c.run(t, "operator", "millrace", "apply")
-	door := c.start(t, "publisher", "publisher")
-	c.start(t, "processor", "processor")
-	c.start(t, "archiver", "archiver")
+	c.run(t, "operator", "apply")
+	door := c.start(t, "publisher")
+	c.start(t, "processor")
+	c.start(t, "archiver")
 
 	var body strings.Builder
 	for i := range 100 {
 		fmt.Fprintf(&body, `{"service":"clinic","message":"API request","status_code":%d}`+"\n", 200+300*(i%2))
 	}
 	body.WriteString(`{"service":"clinic","user":"u","action":"read","resource":"r","success":true}` + "\n")
-	within(t, "the door takes events", func() bool {
+	testenv.Eventually(t, "the door takes events", func() error {
 		resp, err := http.Post("http://"+door+"/v1/events", "application/x-ndjson", strings.NewReader(body.String()))
 		if err != nil {
-			return false
+			return err
 		}
 		defer resp.Body.Close()
-		return resp.StatusCode == http.StatusAccepted
+		if resp.StatusCode != http.StatusAccepted {
+			return errors.New(resp.Status)
+		}
+		return nil
 	})
-	within(t, "the alert is told", func() bool {
-		found, err := filepath.Glob(c.file("data/outbox/*"))
-		return err == nil && len(found) > 0
-	})
-	within(t, "both classes are archived", func() bool {
-		events, err1 := filepath.Glob(c.file("data/archive/l0/telemetry/EVENTS_*/*/*/*"))
-		audit, err2 := filepath.Glob(c.file("data/archive/l0/audit/AUDIT/*/*/*"))
-		return err1 == nil && err2 == nil && len(events) > 0 && len(audit) > 0
-	})
+	for what, pattern := range map[string]string{
+		"the alert is told":         "data/outbox/*",
+		"the telemetry is archived": "data/archive/l0/telemetry/EVENTS_*/*/*/*",
+		"the audit is archived":     "data/archive/l0/audit/AUDIT/*/*/*",
+	} {
+		testenv.Eventually(t, what, func() error {
+			found, err := filepath.Glob(c.file(pattern))
+			if err == nil && len(found) == 0 {
+				err = errors.New("no such file")
+			}
+			return err
+		})
+	}
 	var alert struct{ Alert string }
-	if out := c.run(t, "reader", "millrace", "alerts", "ls", "-o", "json"); json.Unmarshal([]byte(strings.SplitN(out, "\n", 2)[0]), &alert) != nil || alert.Alert != "HighErrorRate{service=clinic}" {
+	if out := c.run(t, "reader", "alerts", "ls", "-o", "json"); json.Unmarshal([]byte(strings.SplitN(out, "\n", 2)[0]), &alert) != nil || alert.Alert != "HighErrorRate{service=clinic}" {
 		t.Errorf("a reader sees %s", out)
 	}
 }

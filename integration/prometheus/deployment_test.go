@@ -1,21 +1,16 @@
 package prometheus_test
 
 import (
-	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"math"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -40,19 +35,14 @@ route: {receiver: outbox, group_interval: 1s}
 
 // deployment is a broker, the three daemons and a Prometheus that scrapes them.
 type deployment struct {
-	dir, broker, prometheus string
-	http                    map[string]string // address by daemon
+	dir, bin, broker, prometheus string
+	daemons                      map[string]*testenv.Process // by name
 }
 
 func deploy(t *testing.T) *deployment {
 	t.Helper()
 	program := testenv.Need(t, "prometheus")
-	d := &deployment{dir: t.TempDir(), http: map[string]string{}}
-	build := exec.Command("go", "build", "-o", d.dir+"/", "./cmd/...")
-	build.Dir = root
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
-	}
+	d := &deployment{dir: t.TempDir(), bin: testenv.Build(t, testenv.Programs), daemons: map[string]*testenv.Process{}}
 	server, err := broker.Start(broker.Config{Dir: filepath.Join(d.dir, "nats"), Listen: "127.0.0.1:0"})
 	if err != nil {
 		t.Fatal(err)
@@ -60,24 +50,25 @@ func deploy(t *testing.T) *deployment {
 	t.Cleanup(server.Shutdown)
 	d.broker = server.URL()
 	d.write(t, "millrace.yaml", fmt.Sprintf(settings, d.broker))
-	d.run(t, "millrace", "apply")
+	d.run(t, "apply")
 
 	config := read(t, "deploy/prometheus/prometheus.yml")
 	config = strings.ReplaceAll(config, "interval: 15s", "interval: 1s")
 	for name, port := range map[string]string{"publisher": "8480", "processor": "8481", "archiver": "8482"} {
-		d.http[name] = freeAddr(t)
 		if !strings.Contains(config, "127.0.0.1:"+port) {
 			t.Fatalf("prometheus.yml does not scrape the %s", name)
 		}
-		config = strings.ReplaceAll(config, "127.0.0.1:"+port, d.http[name])
-		d.start(t, filepath.Join(d.dir, name), "--http-addr", d.http[name])
+		d.daemons[name] = testenv.Daemon(t, filepath.Join(d.bin, name), d.dir)
+		config = strings.ReplaceAll(config, "127.0.0.1:"+port, d.daemons[name].HTTP)
 	}
 	d.write(t, "prometheus.yml", config)
 	d.write(t, "millrace.rules.yml", read(t, "deploy/prometheus/millrace.rules.yml"))
-	d.prometheus = freeAddr(t)
-	d.start(t, program, "--config.file=prometheus.yml", "--storage.tsdb.path=tsdb", "--web.listen-address="+d.prometheus, "--log.level=error")
-	for name, addr := range d.http {
-		until(t, name+" is ready", func() error { _, err := get("http://" + addr + "/readyz"); return err })
+	d.prometheus = testenv.FreeAddr(t)
+	testenv.Program{Path: program, Dir: d.dir, Args: []string{
+		"--config.file=prometheus.yml", "--storage.tsdb.path=tsdb", "--web.listen-address=" + d.prometheus, "--log.level=error",
+	}}.Start(t)
+	for _, p := range d.daemons {
+		p.Ready()
 	}
 	return d
 }
@@ -99,83 +90,14 @@ func (d *deployment) write(t *testing.T, name, text string) {
 }
 
 // run runs a command of ours to its end and returns what it printed.
-func (d *deployment) run(t *testing.T, program string, args ...string) []byte {
+func (d *deployment) run(t *testing.T, args ...string) string {
 	t.Helper()
-	var said bytes.Buffer
-	cmd := exec.Command(filepath.Join(d.dir, program), args...)
-	cmd.Dir, cmd.Stderr = d.dir, &said
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("%s %v: %v\n%s", program, args, err, said.String())
-	}
-	return out
-}
-
-// start starts a program that ends with the test, and without a fault.
-func (d *deployment) start(t *testing.T, program string, args ...string) {
-	t.Helper()
-	var said bytes.Buffer
-	cmd := exec.Command(program, args...)
-	cmd.Dir, cmd.Stdout, cmd.Stderr = d.dir, &said, &said
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Signal(os.Interrupt)
-		if err := cmd.Wait(); err != nil {
-			t.Errorf("%s: %v\n%s", filepath.Base(program), err, said.String())
-		}
-	})
-}
-
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
-func get(url string) ([]byte, error) {
-	resp, err := http.Get(url)
-	if err != nil {
-		return nil, err
-	}
-	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
-	if err == nil && resp.StatusCode != http.StatusOK {
-		err = fmt.Errorf("%s: %s: %s", url, resp.Status, b)
-	}
-	return b, err
-}
-
-// until polls until holds returns no error, and fails the test with its last
-// error if that takes more than a minute.
-func until(t *testing.T, what string, holds func() error) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	poll := time.NewTicker(200 * time.Millisecond)
-	defer poll.Stop()
-	for {
-		err := holds()
-		if err == nil {
-			return
-		}
-		select {
-		case <-poll.C:
-		case <-ctx.Done():
-			t.Fatalf("not within a minute: %s:\n%v", what, err)
-		}
-	}
+	return testenv.Program{Path: filepath.Join(d.bin, "millrace"), Args: args, Dir: d.dir}.Run(t)
 }
 
 // query evaluates an expression now and gives the values of its series.
 func (d *deployment) query(expr string) ([]float64, error) {
-	b, err := get("http://" + d.prometheus + "/api/v1/query?query=" + url.QueryEscape(expr))
+	b, err := testenv.Get("http://" + d.prometheus + "/api/v1/query?query=" + url.QueryEscape(expr))
 	if err != nil {
 		return nil, err
 	}
@@ -249,7 +171,7 @@ func (d *deployment) load(t *testing.T, service string) {
 
 func (d *deployment) post(t *testing.T, body string, want int) {
 	t.Helper()
-	resp, err := http.Post("http://"+d.http["publisher"]+"/v1/events", "application/x-ndjson", strings.NewReader(body))
+	resp, err := http.Post("http://"+d.daemons["publisher"].HTTP+"/v1/events", "application/x-ndjson", strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -47,14 +47,14 @@ var expected = map[string][]struct{ least, most float64 }{
 
 func TestPrometheus(t *testing.T) {
 	d := deploy(t)
-	until(t, "three daemons are scraped", d.equals(`sum(up)`, 3))
+	testenv.Eventually(t, "three daemons are scraped", d.equals(`sum(up)`, 3))
 	d.load(t, "clinic")
-	until(t, "the first round is counted", d.equals(`sum(api_requests_total)`, requests))
-	until(t, "the first alerts fire and are told", d.equals(`sum(millrace_notification_attempts_total{outcome="delivered"})`, 2))
-	until(t, "the first quarantined event", d.equals(`sum(millrace_quarantined_total)`, 1))
+	testenv.Eventually(t, "the first round is counted", d.equals(`sum(api_requests_total)`, requests))
+	testenv.Eventually(t, "the first alerts fire and are told", d.equals(`sum(millrace_notification_attempts_total{outcome="delivered"})`, 2))
+	testenv.Eventually(t, "the first quarantined event", d.equals(`sum(millrace_quarantined_total)`, 1))
 	d.load(t, "billing")
-	until(t, "the second round is counted", d.equals(`sum(api_requests_total)`, 2*requests))
-	until(t, "the second alerts fire and are told", d.equals(`sum(millrace_notification_attempts_total{outcome="delivered"})`, 4))
+	testenv.Eventually(t, "the second round is counted", d.equals(`sum(api_requests_total)`, 2*requests))
+	testenv.Eventually(t, "the second alerts fire and are told", d.equals(`sum(millrace_notification_attempts_total{outcome="delivered"})`, 4))
 
 	t.Run("the ratio that the rule saw", func(t *testing.T) {
 		ratio, err := d.query(`sum(api_requests_total{status=~"5.."}) / sum(api_requests_total)`)
@@ -62,9 +62,9 @@ func TestPrometheus(t *testing.T) {
 			t.Fatalf("%v: %v", ratio, err)
 		}
 		var saw []float64
-		for line := range bytes.Lines(d.run(t, "millrace", "alerts", "show", "HighErrorRate", "-o", "json")) {
+		for line := range strings.Lines(d.run(t, "alerts", "show", "HighErrorRate", "-o", "json")) {
 			var change schemas.Transition
-			if err := json.Unmarshal(line, &change); err == nil && change.To == schemas.Firing && change.Value != nil {
+			if err := json.Unmarshal([]byte(line), &change); err == nil && change.To == schemas.Firing && change.Value != nil {
 				saw = append(saw, *change.Value)
 			}
 		}
@@ -81,8 +81,8 @@ func TestPrometheus(t *testing.T) {
 // patients in it, and looks each metric up in docs/metrics.md.
 func (d *deployment) checkMetrics(t *testing.T) {
 	documented := documentation(t)
-	for name, addr := range d.http {
-		text, err := get("http://" + addr + "/metrics")
+	for name, p := range d.daemons {
+		text, err := testenv.Get("http://" + p.HTTP + "/metrics")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -109,7 +109,7 @@ func (d *deployment) checkMetrics(t *testing.T) {
 // checkRules asks how the shipped alerts fare: all are evaluated, and those that
 // fire are those that the load must set off.
 func (d *deployment) checkRules(t *testing.T) {
-	b, err := get("http://" + d.prometheus + "/api/v1/rules")
+	b, err := testenv.Get("http://" + d.prometheus + "/api/v1/rules")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -146,7 +146,7 @@ func (d *deployment) checkDashboard(t *testing.T) {
 	if err := json.Unmarshal([]byte(read(t, "deploy/grafana/dashboards/millrace.json")), &board); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "every panel shows what is known", func() error {
+	testenv.Eventually(t, "every panel shows what is known", func() error {
 		var errs []error
 		tried := map[string]bool{}
 		for _, p := range board.Panels {

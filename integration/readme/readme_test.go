@@ -3,19 +3,14 @@
 package readme_test
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
-	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
 
 	"github.com/dermai/millrace/internal/testenv"
 	"github.com/dermai/millrace/rules"
@@ -46,28 +41,13 @@ func blocks(t *testing.T, text, language string) []string {
 	return found
 }
 
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
 // TestCommands runs the README's commands in order, against the demo that the
 // first of them starts.
 func TestCommands(t *testing.T) {
 	testenv.Need(t, "curl")
-	bin := filepath.Join(t.TempDir(), "millrace")
-	build := exec.Command("go", "build", "-o", bin, "./cmd/millrace")
-	build.Dir = root
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
-	}
-	door, broker := freeAddr(t), freeAddr(t)
-	env := append(os.Environ(), "MILLRACE_DATA="+t.TempDir(), "MILLRACE_HTTP_ADDR="+door, "MILLRACE_NATS_LISTEN="+broker)
+	bin := filepath.Join(testenv.Build(t, testenv.Millrace), "millrace")
+	door := testenv.FreeAddr(t)
+	env := []string{"MILLRACE_DATA=" + t.TempDir(), "MILLRACE_HTTP_ADDR=" + door, "MILLRACE_NATS_LISTEN=" + testenv.FreeAddr(t)}
 
 	ran := 0
 	for line := range strings.SplitSeq(strings.Join(blocks(t, read(t, "README.md"), "sh"), ""), "\n") {
@@ -78,21 +58,9 @@ func TestCommands(t *testing.T) {
 		case line == "" || line == "make test": // make test runs this test
 			continue
 		case strings.HasPrefix(args, "up"):
-			up := exec.Command(bin, strings.Fields(args)...)
-			up.Dir, up.Env = root, env
-			var said strings.Builder
-			up.Stdout, up.Stderr = &said, &said
-			up.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-			if err := up.Start(); err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() {
-				_ = up.Process.Signal(os.Interrupt)
-				if err := up.Wait(); err != nil {
-					t.Errorf("%s: %v\n%s", line, err, said.String())
-				}
-			})
-			ready(t, door)
+			up := testenv.Program{Path: bin, Args: strings.Fields(args), Dir: root, Env: env}.Start(t)
+			up.HTTP = door
+			up.Ready()
 			ran++
 			continue
 		case ours:
@@ -106,7 +74,7 @@ func TestCommands(t *testing.T) {
 			t.Errorf("%q: the test does not know how to run this", line)
 			continue
 		}
-		cmd.Dir, cmd.Env = root, env
+		cmd.Dir, cmd.Env = root, append(os.Environ(), env...)
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Errorf("%s: %v\n%s", line, err, out)
 		}
@@ -114,28 +82,6 @@ func TestCommands(t *testing.T) {
 	}
 	if ran < 10 {
 		t.Errorf("only %d commands were run", ran)
-	}
-}
-
-func ready(t *testing.T, addr string) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	poll := time.NewTicker(100 * time.Millisecond)
-	defer poll.Stop()
-	for {
-		resp, err := http.Get("http://" + addr + "/readyz")
-		if err == nil {
-			resp.Body.Close()
-			if resp.StatusCode == http.StatusOK {
-				return
-			}
-		}
-		select {
-		case <-ctx.Done():
-			t.Fatalf("not ready within a minute: %v", err)
-		case <-poll.C:
-		}
 	}
 }
 

@@ -6,7 +6,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -76,11 +76,7 @@ func newPostfix(t *testing.T) *postfix {
 	program := testenv.Need(t, "postfix")
 	dir := postfixDir(t)
 	p := &postfix{maildir: filepath.Join(dir, "mail", "alerts"), delivered: make(chan string, 1000)}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.port = l.Addr().(*net.TCPAddr).Port
+	p.port = int(netip.MustParseAddrPort(testenv.FreeAddr(t)).Port())
 	certificate, ca := sinkstest.Authority(t)
 	p.caFile = ca
 	key, err := x509.MarshalPKCS8PrivateKey(certificate.PrivateKey)
@@ -91,7 +87,7 @@ func newPostfix(t *testing.T) *postfix {
 	} {
 		err = errors.Join(err, os.WriteFile(filepath.Join(dir, "etc", name), []byte(text), 0o600))
 	}
-	if err := errors.Join(err, l.Close()); err != nil {
+	if err != nil {
 		t.Fatal(err)
 	}
 

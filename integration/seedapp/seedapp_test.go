@@ -7,14 +7,12 @@ import (
 	"maps"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -26,9 +24,6 @@ import (
 	"github.com/dermai/millrace/schemas"
 	"github.com/dermai/millrace/sources"
 )
-
-// patience is for one condition, on a machine that does much else.
-const patience = 90 * time.Second
 
 // patient is what must not leave the house. The first five are in the guide's
 // own examples.
@@ -48,8 +43,8 @@ type deployment struct {
 	env    []string
 	broker string
 	url    string // of the application
-	app    *program
-	up     *program
+	app    *testenv.Process
+	up     *testenv.Process
 	got    *receivers
 }
 
@@ -91,11 +86,11 @@ func TestApplication(t *testing.T) {
 	d.post(200, "/drill/backup?to=backup.db", "")
 	d.told("resolved", alerts...)
 
-	d.app.stop()
+	d.app.Stop()
 	lines := d.lines()
 	d.stored(lines)
 	d.decided()
-	d.up.stop()
+	d.up.Stop()
 	d.archived(lines)
 	d.home()
 }
@@ -103,11 +98,8 @@ func TestApplication(t *testing.T) {
 // deploy starts the application, and Millrace with the file of docs/python.md.
 func deploy(t *testing.T) *deployment {
 	python := testenv.NeedPython(t, "fastapi", "uvicorn", "sqlalchemy", "psutil", "prometheus_client", "pythonjsonlogger")
-	d := &deployment{t: t, dir: t.TempDir(), broker: freeAddr(t), got: newReceivers(t)}
-	d.bin = filepath.Join(t.TempDir(), "millrace")
-	if out, err := exec.Command("go", "build", "-o", d.bin, "../../cmd/millrace").CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
-	}
+	d := &deployment{t: t, dir: t.TempDir(), broker: testenv.FreeAddr(t), got: newReceivers(t)}
+	d.bin = filepath.Join(testenv.Build(t, testenv.Millrace), "millrace")
 	document, err := os.ReadFile("../../docs/python.md")
 	if err != nil {
 		t.Fatal(err)
@@ -124,21 +116,24 @@ func deploy(t *testing.T) *deployment {
 			t.Fatal(err)
 		}
 	}
-	door := freeAddr(t)
+	door := testenv.FreeAddr(t)
 	d.env = []string{"MILLRACE_NATS_LISTEN=" + d.broker, "MILLRACE_HTTP_ADDR=" + door, "SLACK_WEBHOOK_URL=" + d.got.slack.URL}
-	d.up = start(t, d.dir, d.env, d.bin, "up")
-	eventually(t, patience, answers("http://"+door+"/readyz"))
+	d.up = testenv.Program{Path: d.bin, Args: []string{"up"}, Dir: d.dir, Env: d.env}.Start(t)
+	d.up.HTTP = door
+	d.up.Ready()
 
 	application, err := filepath.Abs("application")
 	if err != nil {
 		t.Fatal(err)
 	}
-	addr := freeAddr(t)
+	addr := testenv.FreeAddr(t)
 	_, port, _ := strings.Cut(addr, ":")
 	d.url = "http://" + addr
-	d.app = start(t, d.dir, []string{"PYTHONPATH=" + application, "PYTHONDONTWRITEBYTECODE=1"},
-		python, "-m", "uvicorn", "app.main:app", "--no-access-log", "--port", port)
-	eventually(t, patience, answers(d.url+"/metrics"))
+	d.app = testenv.Program{
+		Path: python, Args: []string{"-m", "uvicorn", "app.main:app", "--no-access-log", "--port", port},
+		Dir: d.dir, Env: []string{"PYTHONPATH=" + application, "PYTHONDONTWRITEBYTECODE=1"},
+	}.Start(t)
+	testenv.Eventually(t, "the application answers", func() error { _, err := testenv.Get(d.url + "/metrics"); return err })
 	return d
 }
 
@@ -175,7 +170,7 @@ func (d *deployment) do(want int, method, path, body string) {
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != want {
-		d.t.Errorf("%s %s: %s, want %d\n%s", method, path, resp.Status, want, d.app.stderr())
+		d.t.Errorf("%s %s: %s, want %d\n%s", method, path, resp.Status, want, d.app.Stderr())
 	}
 }
 
@@ -183,17 +178,17 @@ func (d *deployment) do(want int, method, path, body string) {
 func (d *deployment) told(status string, alerts ...string) {
 	t := d.t
 	t.Helper()
-	eventually(t, patience, func() string {
-		sent := d.got.sent(t, d.dir, d.up.stdout())
+	testenv.Eventually(t, "every receiver is told", func() error {
+		sent := d.got.sent(t, d.dir, d.up.Stdout())
 		for _, r := range named {
 			got := heard(t, r, sent[r])
 			for _, a := range alerts {
 				if got[status+" "+a] == 0 {
-					return fmt.Sprintf("%s is told that %s is %s; it heard %v\n%s", r, a, status, got, d.up.stderr())
+					return fmt.Errorf("%s is not told that %s is %s; it heard %v", r, a, status, got)
 				}
 			}
 		}
-		return ""
+		return nil
 	})
 }
 
@@ -229,24 +224,16 @@ func canonical(t *testing.T, e *schemas.Event) string {
 // run runs millrace beside the deployment.
 func (d *deployment) run(args ...string) string {
 	d.t.Helper()
-	cmd := exec.Command(d.bin, args...)
-	cmd.Dir, cmd.Env = d.dir, append([]string{"HOME=" + d.dir}, d.env...)
-	var said strings.Builder
-	cmd.Stderr = &said
-	out, err := cmd.Output()
-	if err != nil {
-		d.t.Errorf("millrace %v: %v\n%s", args, err, said.String())
-	}
-	return string(out)
+	return testenv.Program{Path: d.bin, Args: args, Dir: d.dir, Env: d.env}.Run(d.t)
 }
 
 // stored waits until every line is stored.
 func (d *deployment) stored(lines []string) {
-	eventually(d.t, patience, func() string {
+	testenv.Eventually(d.t, "every line is stored", func() error {
 		if n := strings.Count(d.run("tail", "--no-follow", "-o", "json"), "\n"); n != len(lines) {
-			return fmt.Sprintf("%d of %d lines are stored", n, len(lines))
+			return fmt.Errorf("%d of %d", n, len(lines))
 		}
-		return ""
+		return nil
 	})
 }
 
@@ -292,7 +279,7 @@ func (d *deployment) decided() {
 	for _, a := range alerts {
 		once["firing "+a], once["resolved "+a] = 1, 1
 	}
-	sent := d.got.sent(t, d.dir, d.up.stdout())
+	sent := d.got.sent(t, d.dir, d.up.Stdout())
 	for _, r := range named {
 		if diff := cmp.Diff(once, heard(t, r, sent[r])); diff != "" {
 			t.Errorf("%s was told (-want +got):\n%s", r, diff)
@@ -330,7 +317,7 @@ func (d *deployment) archived(lines []string) {
 
 // home: no byte that a receiver got tells of a patient.
 func (d *deployment) home() {
-	sent := d.got.sent(d.t, d.dir, d.up.stdout())
+	sent := d.got.sent(d.t, d.dir, d.up.Stdout())
 	for _, name := range slices.Sorted(maps.Keys(sent)) {
 		if want := 2 * len(alerts); len(sent[name]) != want {
 			d.t.Errorf("%s got %d messages, want %d", name, len(sent[name]), want)

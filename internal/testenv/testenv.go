@@ -1,4 +1,4 @@
-// Package testenv tells tests what the machine has.
+// Package testenv tells tests what the machine has, and runs programs for them.
 //
 // The invariant: nothing is skipped in silence. With CI=true a missing program
 // fails the test; elsewhere it skips it, naming what to install.

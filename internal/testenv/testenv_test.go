@@ -20,6 +20,8 @@ func (r *recorder) Fatalf(format string, args ...any) {
 	r.ended = "failed: " + fmt.Sprintf(format, args...)
 }
 
+func (r *recorder) Errorf(format string, args ...any) { r.Fatalf(format, args...) }
+
 func (r *recorder) Skipf(format string, args ...any) {
 	if r.ended == "" {
 		r.ended = "skipped: " + fmt.Sprintf(format, args...)
