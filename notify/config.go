@@ -1,6 +1,7 @@
 package notify
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -76,7 +77,7 @@ type ReceiverConfig struct {
 	// MaxPerMinute is how many messages the receiver gets in a minute at most; 0
 	// is no limit. Default: DefaultPerMinute.
 	MaxPerMinute *int
-	Type         string // slack, console, outbox
+	Type         string // such as slack
 	// Options are the type's own, as YAML. They may hold secrets.
 	Options Options
 }
@@ -175,6 +176,30 @@ func (c Config) PerMinute(receiver string) int {
 	return DefaultPerMinute
 }
 
+// RoutePath is a route as people name it.
+type RoutePath struct {
+	Path     string   `json:"path"`     // such as route.routes[0]
+	Matchers []string `json:"matchers"` // of the route and those above it; the root has none
+}
+
+// RoutesTo are the routes that tell a receiver, in the order of the configuration.
+func (c Config) RoutesTo(receiver string) []RoutePath {
+	return c.Route.to(receiver, "", RoutePath{Path: "route", Matchers: []string{}}, []RoutePath{})
+}
+
+func (r Route) to(receiver, inherited string, at RoutePath, out []RoutePath) []RoutePath {
+	told := cmp.Or(r.Receiver, inherited)
+	if told == receiver {
+		out = append(out, at)
+	}
+	for i, child := range r.Routes {
+		out = child.to(receiver, told, RoutePath{
+			Path: fmt.Sprintf("%s.routes[%d]", at.Path, i), Matchers: slices.Concat(at.Matchers, child.Matchers),
+		}, out)
+	}
+	return out
+}
+
 // receiverName is what may stand in a subject and in a path.
 var receiverName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$`)
 
@@ -194,7 +219,7 @@ func (c Config) Validate() error {
 			faults = append(faults, fmt.Errorf("%s.name: %q is taken; rename one of the two", where, r.Name))
 		}
 		if r.Type == "" {
-			faults = append(faults, fmt.Errorf("%s: %q has no type; add slack, console or outbox", where, r.Name))
+			faults = append(faults, fmt.Errorf("%s: %q has no type; add one, such as slack", where, r.Name))
 		}
 		if n := r.MaxPerMinute; n != nil && (*n < 0 || *n > maxPerMinute) {
 			faults = append(faults, fmt.Errorf("%s.max_per_minute: %d; use 1 to %d, or 0 for no limit", where, *n, maxPerMinute))

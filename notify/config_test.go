@@ -37,7 +37,7 @@ route:
 `, `receivers[1].name: "team" is taken; rename one of the two
 receivers[2].name: "a b": use a letter or digit, then up to 62 letters, digits, - and _
 receivers[3].name: missing; give it a name
-receivers[4]: "nothing" has no type; add slack, console or outbox
+receivers[4]: "nothing" has no type; add one, such as slack
 route.receiver: missing; name the receiver of alerts that no other route takes
 route.matchers: the root takes every alert; move the matchers to one of its routes
 route.continue: nothing comes after the root; remove it

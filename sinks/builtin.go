@@ -35,7 +35,8 @@ type Env struct {
 type Builder func(name string, options notify.Options, env Env) (Sink, error)
 
 // Builtin are the types of receivers by the name they have in the
-// configuration. The map is the caller's: add to it what is needed.
+// configuration. The map is the caller's. Package millrace runs the programs with
+// types of one's own beside them.
 func Builtin() map[string]Builder {
 	return map[string]Builder{
 		"slack":   buildSlack,
@@ -74,13 +75,17 @@ func Open(cfg notify.Config, types map[string]Builder, env Env) (map[string]Sink
 	return out, errors.Join(faults...)
 }
 
+// Secret is a text that no verb of fmt and no encoder shows; Reveal gives it. An
+// option of this type can stand in the configuration as it is.
+type Secret = secret.Text
+
 // maxSecret bounds a file that holds a secret.
 const maxSecret = 64 << 10
 
-// readSecret takes a secret from the option, the file that the other option
+// ReadSecret takes a secret from the option, the file that the other option
 // names, the variable, or the file that the variable with _FILE names; the first
 // that is given.
-func (env Env) readSecret(option string, value secret.Text, file, variable string) (secret.Text, error) {
+func (env Env) ReadSecret(option string, value secret.Text, file, variable string) (secret.Text, error) {
 	switch {
 	case !value.IsZero() && file != "":
 		return secret.Text{}, fmt.Errorf("%s and %s_file: give one of the two", option, option)

@@ -75,9 +75,9 @@ func buildEmail(_ string, options notify.Options, env Env) (Sink, error) {
 		return nil, err
 	}
 	e := &Email{now: env.Now, from: o.From}
-	user, err1 := env.readSecret("user", secret.New(o.User), o.UserFile, "SMTP_USER")
-	password, err2 := env.readSecret("password", secret.New(o.Password), o.PasswordFile, "SMTP_PASSWORD")
-	host, err3 := env.readSecret("host", secret.New(o.Host), "", "SMTP_HOST")
+	user, err1 := env.ReadSecret("user", secret.New(o.User), o.UserFile, "SMTP_USER")
+	password, err2 := env.ReadSecret("password", secret.New(o.Password), o.PasswordFile, "SMTP_PASSWORD")
+	host, err3 := env.ReadSecret("host", secret.New(o.Host), "", "SMTP_HOST")
 	port, err4 := env.smtpPort(o.Port)
 	if err := errors.Join(err1, err2, err3, err4); err != nil {
 		return nil, err
@@ -98,7 +98,7 @@ func buildEmail(_ string, options notify.Options, env Env) (Sink, error) {
 // smtpPort is the port that was given; 0: none was.
 func (env Env) smtpPort(option int) (int, error) {
 	if option == 0 {
-		text, err := env.readSecret("port", secret.Text{}, "", "SMTP_PORT")
+		text, err := env.ReadSecret("port", secret.Text{}, "", "SMTP_PORT")
 		if err != nil || text.IsZero() {
 			return 0, err
 		}

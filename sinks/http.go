@@ -35,9 +35,10 @@ type HTTPOptions struct {
 	AllowNetworks []string `yaml:"allow_networks"`
 }
 
-// poster posts to one URL from the configuration. It follows no redirect, uses
-// no proxy, and reaches no private address unless told to.
-type poster struct {
+// Poster posts to one URL from the configuration. It follows no redirect, uses
+// no proxy, and reaches no private address unless told to. Receivers that use it
+// pass sinkstest.HTTP.
+type Poster struct {
 	client  *http.Client
 	url     secret.Text
 	timeout time.Duration
@@ -46,8 +47,9 @@ type poster struct {
 	after   func(http.Header) time.Duration // how long the other side asks to be left alone
 }
 
-// newPoster checks the URL, which option names in errors.
-func newPoster(option string, u secret.Text, o HTTPOptions, now func() time.Time) (*poster, error) {
+// NewPoster checks the URL, which option names in errors. now is the time by which
+// dates in answers are read; nil: time.Now.
+func NewPoster(option string, u secret.Text, o HTTPOptions, now func() time.Time) (*Poster, error) {
 	fault := func(text string) error { return errors.New(option + ": " + text) }
 	parsed, err := url.Parse(u.Reveal())
 	if err != nil || parsed.Host == "" {
@@ -64,13 +66,16 @@ func newPoster(option string, u secret.Text, o HTTPOptions, now func() time.Time
 	if err != nil {
 		return nil, err
 	}
+	if now == nil {
+		now = time.Now
+	}
 	if o.Timeout < 0 {
 		return nil, errors.New("timeout: negative; use 10s or so")
 	}
 	if o.Timeout == 0 {
 		o.Timeout = defaultTimeout
 	}
-	return &poster{
+	return &Poster{
 		url: u, timeout: o.Timeout, now: now, answer: maxAnswer,
 		after: func(h http.Header) time.Duration { return retryAfter(h, now()) },
 		client: &http.Client{
@@ -155,15 +160,15 @@ func guard(address string, local bool, allowed []netip.Prefix) error {
 	return nil
 }
 
-// answer is a 2xx.
-type answer struct {
-	header http.Header
-	body   []byte
+// Answer is one that says yes: a 2xx.
+type Answer struct {
+	Header http.Header
+	Body   []byte // the first 4 KiB
 }
 
-// post makes one attempt. id goes along as the idempotency key, and header, if
+// Post makes one attempt: a nil error is a 2xx. id goes along as the idempotency key, and header, if
 // there is one, beside what every request has. Errors are *SendError.
-func (p *poster) post(ctx context.Context, id, contentType string, body []byte, header http.Header) (answer, error) {
+func (p *Poster) Post(ctx context.Context, id, contentType string, body []byte, header http.Header) (Answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.timeout)
 	defer cancel()
 	var wrote atomic.Bool
@@ -171,7 +176,7 @@ func (p *poster) post(ctx context.Context, id, contentType string, body []byte, 
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { wrote.Store(true) }})
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, p.url.Reveal(), bytes.NewReader(body))
 	if err != nil {
-		return answer{}, &SendError{Reason: "the request cannot be made", Never: true} // err would show the URL
+		return Answer{}, &SendError{Reason: "the request cannot be made", Never: true} // err would show the URL
 	}
 	maps.Copy(req.Header, header)
 	req.Header.Set("Content-Type", contentType)
@@ -179,7 +184,7 @@ func (p *poster) post(ctx context.Context, id, contentType string, body []byte, 
 	req.Header.Set("Idempotency-Key", id)
 	resp, err := p.client.Do(req)
 	if err != nil {
-		return answer{}, &SendError{Reason: cause(err), Unsure: wrote.Load()}
+		return Answer{}, &SendError{Reason: cause(err), Unsure: wrote.Load()}
 	}
 	defer resp.Body.Close()
 	text, readErr := io.ReadAll(io.LimitReader(resp.Body, p.answer))
@@ -187,9 +192,9 @@ func (p *poster) post(ctx context.Context, id, contentType string, body []byte, 
 	switch status := resp.StatusCode; {
 	case status >= 200 && status < 300:
 		if readErr != nil {
-			return answer{}, &SendError{Reason: "the answer broke off", Status: status, Unsure: true}
+			return Answer{}, &SendError{Reason: "the answer broke off", Status: status, Unsure: true}
 		}
-		return answer{resp.Header, text}, nil
+		return Answer{resp.Header, text}, nil
 	case status == http.StatusTooManyRequests || status == http.StatusRequestTimeout || status == http.StatusTooEarly:
 		e.Reason, e.After = "asked to wait", p.after(resp.Header)
 	case status >= 500:
@@ -199,7 +204,7 @@ func (p *poster) post(ctx context.Context, id, contentType string, body []byte, 
 	default:
 		e.Reason, e.Never = "answered with a redirect, which is not followed", true
 	}
-	return answer{}, e
+	return Answer{}, e
 }
 
 // retryAfter reads seconds or a date; 0 for what is neither or in the past.

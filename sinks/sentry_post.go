@@ -22,14 +22,14 @@ import (
 // revision into events; from there are the events and the DSN. See
 // docs/adr/0010-sentry-without-its-client.md.
 type sentryProject struct {
-	poster               *poster
+	poster               *Poster
 	auth                 secret.Text
 	environment, release string
 }
 
 // openSentry is nil without a DSN.
 func openSentry(o SentryOptions, env Env) (*sentryProject, error) {
-	given, err := env.readSecret("dsn", secret.New(o.DSN), o.DSNFile, "SENTRY_DSN")
+	given, err := env.ReadSecret("dsn", secret.New(o.DSN), o.DSNFile, "SENTRY_DSN")
 	if err != nil || given.IsZero() {
 		return nil, err
 	}
@@ -37,7 +37,7 @@ func openSentry(o SentryOptions, env Env) (*sentryProject, error) {
 	if err != nil {
 		return nil, errors.New("dsn: not a DSN; copy it from the project's client keys") // err would show it
 	}
-	p, err := newPoster("dsn", secret.New(dsn.GetAPIURL().String()), o.HTTPOptions, env.Now)
+	p, err := NewPoster("dsn", secret.New(dsn.GetAPIURL().String()), o.HTTPOptions, env.Now)
 	if err != nil {
 		return nil, err
 	}
@@ -78,7 +78,7 @@ func (p *sentryProject) send(ctx context.Context, e *sentry.Event) error {
 		[]byte(`{"type":"event","length":` + strconv.Itoa(len(event)) + `}`),
 		event, nil,
 	}, []byte("\n"))
-	_, err = p.poster.post(ctx, id, "application/x-sentry-envelope", body, http.Header{"X-Sentry-Auth": {p.auth.Reveal()}})
+	_, err = p.poster.Post(ctx, id, "application/x-sentry-envelope", body, http.Header{"X-Sentry-Auth": {p.auth.Reveal()}})
 	return err
 }
 

@@ -53,7 +53,7 @@ type slackOptions struct {
 // notification from the first: the ID at the end of the message shows it to
 // readers.
 type Slack struct {
-	poster *poster // nil: off
+	poster *Poster // nil: off
 	reason string  // why it is off; "": it has no webhook
 }
 
@@ -66,7 +66,7 @@ func buildSlack(_ string, options notify.Options, env Env) (Sink, error) {
 		if o.WebhookURL != "" || o.WebhookURLFile != "" {
 			return nil, errors.New("webhook_url and bot_token with channel: give one of the two")
 		}
-		token, err := env.readSecret("bot_token", secret.New(o.BotToken), o.BotTokenFile, "SLACK_BOT_TOKEN")
+		token, err := env.ReadSecret("bot_token", secret.New(o.BotToken), o.BotTokenFile, "SLACK_BOT_TOKEN")
 		if err != nil {
 			return nil, err
 		}
@@ -75,11 +75,11 @@ func buildSlack(_ string, options notify.Options, env Env) (Sink, error) {
 		}
 		return newSlackBot(o, token, env)
 	}
-	url, err := env.readSecret("webhook_url", secret.New(o.WebhookURL), o.WebhookURLFile, "SLACK_WEBHOOK_URL")
+	url, err := env.ReadSecret("webhook_url", secret.New(o.WebhookURL), o.WebhookURLFile, "SLACK_WEBHOOK_URL")
 	if err != nil || url.IsZero() {
 		return &Slack{}, err
 	}
-	p, err := newPoster("webhook_url", url, o.HTTPOptions, env.Now)
+	p, err := NewPoster("webhook_url", url, o.HTTPOptions, env.Now)
 	return &Slack{poster: p}, err
 }
 
@@ -104,7 +104,7 @@ func (s *Slack) Send(ctx context.Context, n schemas.Notification) (string, error
 	if err != nil {
 		return "", &SendError{Reason: "the message cannot be written", Never: true}
 	}
-	got, err := s.poster.post(ctx, n.ID, "application/json; charset=utf-8", body, nil)
+	got, err := s.poster.Post(ctx, n.ID, "application/json; charset=utf-8", body, nil)
 	if e, ok := err.(*SendError); ok && permanentAtSlack[e.Code] {
 		e.Never = true
 	}
@@ -116,10 +116,10 @@ func (s *Slack) Send(ctx context.Context, n schemas.Notification) (string, error
 		OK    *bool  `json:"ok"`
 		Error string `json:"error"`
 	}
-	if json.Unmarshal(got.body, &inner) == nil && inner.OK != nil && !*inner.OK {
+	if json.Unmarshal(got.Body, &inner) == nil && inner.OK != nil && !*inner.OK {
 		return "", &SendError{Reason: "refused", Status: 200, Code: code([]byte(inner.Error)), Never: inner.Error != "ratelimited"}
 	}
-	return printable(truncate(got.header.Get("X-Slack-Req-Id"), 64), false), nil
+	return printable(truncate(got.Header.Get("X-Slack-Req-Id"), 64), false), nil
 }
 
 // permanentAtSlack are errors that no other attempt mends, whatever their

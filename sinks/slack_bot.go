@@ -23,7 +23,7 @@ const maxSlackAnswer = 256 << 10
 // attempt at an update changes nothing.
 type SlackBot struct {
 	channel      string
-	post, update *poster
+	post, update *Poster
 	token        secret.Text
 }
 
@@ -37,8 +37,8 @@ func newSlackBot(o slackOptions, token secret.Text, env Env) (*SlackBot, error) 
 	if o.APIURL == "" {
 		o.APIURL = "https://slack.com/api"
 	}
-	method := func(name string) (*poster, error) {
-		p, err := newPoster("api_url", secret.New(strings.TrimSuffix(o.APIURL, "/")+"/"+name), o.HTTPOptions, env.Now)
+	method := func(name string) (*Poster, error) {
+		p, err := NewPoster("api_url", secret.New(strings.TrimSuffix(o.APIURL, "/")+"/"+name), o.HTTPOptions, env.Now)
 		if err == nil {
 			p.answer = maxSlackAnswer
 		}
@@ -98,12 +98,12 @@ var goneAtSlack = map[string]bool{
 
 // call calls a method of Slack's API and judges the answer, which is a 200 also
 // when it is a no.
-func (s *SlackBot) call(ctx context.Context, method *poster, id string, m slackPayload) (string, error) {
+func (s *SlackBot) call(ctx context.Context, method *Poster, id string, m slackPayload) (string, error) {
 	body, err := slackJSON(m)
 	if err != nil {
 		return "", &SendError{Reason: "the message cannot be written", Never: true}
 	}
-	got, err := method.post(ctx, id, "application/json; charset=utf-8", body, http.Header{"Authorization": {"Bearer " + s.token.Reveal()}})
+	got, err := method.Post(ctx, id, "application/json; charset=utf-8", body, http.Header{"Authorization": {"Bearer " + s.token.Reveal()}})
 	if err != nil {
 		return "", err
 	}
@@ -113,14 +113,14 @@ func (s *SlackBot) call(ctx context.Context, method *poster, id string, m slackP
 		Channel string `json:"channel"`
 		TS      string `json:"ts"`
 	}
-	if json.Unmarshal(got.body, &said) != nil || said.OK == nil {
+	if json.Unmarshal(got.Body, &said) != nil || said.OK == nil {
 		return "", &SendError{Reason: "an answer that is not Slack's", Status: http.StatusOK, Unsure: true}
 	}
 	if !*said.OK {
 		e := &SendError{Reason: "refused", Status: http.StatusOK, Code: code([]byte(said.Error))}
 		switch {
 		case transientAtSlack[e.Code]:
-			e.After = method.after(got.header)
+			e.After = method.after(got.Header)
 		case unsureAtSlack[e.Code]:
 			e.Unsure = true
 		default:

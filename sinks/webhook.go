@@ -53,7 +53,7 @@ type webhookOptions struct {
 // Webhook posts notifications as JSON, or as a template makes them. The body of
 // a second attempt is that of the first; only the time in the signature differs.
 type Webhook struct {
-	poster      *poster // nil: off
+	poster      *Poster // nil: off
 	key         secret.Text
 	token       secret.Text
 	headers     []webhookHeader
@@ -78,9 +78,9 @@ func buildWebhook(_ string, options notify.Options, env Env) (Sink, error) {
 	if !fieldValue.MatchString(w.contentType) {
 		return nil, errors.New("content_type: not the value of a header; use application/json")
 	}
-	url, err1 := env.readSecret("url", secret.New(o.URL), o.URLFile, "WEBHOOK_URL")
-	key, err2 := env.readSecret("secret", secret.New(o.Secret), o.SecretFile, "WEBHOOK_SECRET")
-	token, err3 := env.readSecret("token", secret.New(o.Token), o.TokenFile, "WEBHOOK_TOKEN")
+	url, err1 := env.ReadSecret("url", secret.New(o.URL), o.URLFile, "WEBHOOK_URL")
+	key, err2 := env.ReadSecret("secret", secret.New(o.Secret), o.SecretFile, "WEBHOOK_SECRET")
+	token, err3 := env.ReadSecret("token", secret.New(o.Token), o.TokenFile, "WEBHOOK_TOKEN")
 	headers, err4 := webhookHeaders(o.Headers)
 	template, err5 := newWebhookTemplate(o.Template, w.json())
 	err := errors.Join(err1, err2, err3, err4, err5)
@@ -91,7 +91,7 @@ func buildWebhook(_ string, options notify.Options, env Env) (Sink, error) {
 		return w, err
 	}
 	w.key, w.token, w.headers, w.template = key, token, headers, template
-	w.poster, err = newPoster("url", url, o.HTTPOptions, env.Now)
+	w.poster, err = NewPoster("url", url, o.HTTPOptions, env.Now)
 	return w, err
 }
 
@@ -152,7 +152,7 @@ func (w *Webhook) Send(ctx context.Context, n schemas.Notification) (string, err
 	if err != nil {
 		return "", &SendError{Reason: err.Error(), Never: true}
 	}
-	_, err = w.poster.post(ctx, n.ID, w.contentType, body, w.header(body, w.poster.now()))
+	_, err = w.poster.Post(ctx, n.ID, w.contentType, body, w.header(body, w.poster.now()))
 	return "", err
 }
 

@@ -14,6 +14,7 @@
 //	rules test FILE...                       run tests of rules
 //	rules run [--rules FILE] EVENTS...       decide recorded events
 //	alerts ls|show                           what fires, and who was told
+//	receivers ls                             who is told, and by which routes
 //	receivers test [NAME...]                 send a test notification
 //	quarantine ls|show                       what could not be processed
 //	archive ls|cat|flush|verify              look into the archive, prove it

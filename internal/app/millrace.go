@@ -10,7 +10,7 @@ type millrace struct {
 	Rules      rulesCommand      `cmd:"" help:"Check, test and run alert rules."`
 	Alerts     alertsCommand     `cmd:"" help:"Look at alerts."`
 	Silence    silenceCommand    `cmd:"" help:"Keep receivers from being told of alerts for a time."`
-	Receivers  receiversCommand  `cmd:"" help:"Try out receivers."`
+	Receivers  receiversCommand  `cmd:"" help:"List receivers and try them out."`
 	Quarantine quarantineCommand `cmd:"" help:"Look at what could not be processed, and give it back."`
 	Spool      spoolCommand      `cmd:"" help:"Look into the spool of a publisher."`
 	Archive    archiveCommand    `cmd:"" help:"Look into the archive and prove it."`

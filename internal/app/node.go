@@ -145,7 +145,7 @@ func (n *node) process(ctx context.Context) error {
 
 // receivers builds the receivers of the configuration.
 func (s *session) receivers() (map[string]sinks.Sink, error) {
-	return sinks.Open(s.config.Notify, sinks.Builtin(), s.sinkEnv())
+	return sinks.Open(s.config.Notify, s.Receivers, s.sinkEnv())
 }
 
 // keep archives until ctx ends.

@@ -3,6 +3,8 @@ package app
 import (
 	"io"
 	"os"
+
+	"github.com/dermai/millrace/sinks"
 )
 
 // Process is what a program may touch of the process that it runs in.
@@ -11,11 +13,17 @@ type Process struct {
 	Stdin  io.Reader
 	Stdout io.Writer // what was asked for, and nothing else
 	Stderr io.Writer // everything else
+
+	Receivers  map[string]sinks.Builder      // types of receivers, as sinks.Builtin
+	EventSinks map[string]sinks.EventBuilder // and of sinks, as sinks.BuiltinEvents
 }
 
-// OS is the real process.
+// OS is the real process, with the types that are ours.
 func OS() Process {
-	return Process{Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}
+	return Process{
+		Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
+		Receivers: sinks.Builtin(), EventSinks: sinks.BuiltinEvents(),
+	}
 }
 
 // The exit codes of every program.

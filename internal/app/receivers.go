@@ -8,14 +8,67 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
+	"github.com/dermai/millrace/notify"
 	"github.com/dermai/millrace/schemas"
 )
 
 // receiversCommand groups what is about receivers.
 type receiversCommand struct {
+	Ls   receiversLs   `cmd:"" help:"List receivers: of what type they are, whether they are on, and which routes tell them."`
 	Test receiversTest `cmd:"" help:"Send a test notification to receivers."`
+}
+
+// receiversLs lists the receivers of the configuration, in its order.
+type receiversLs struct{}
+
+// listedReceiver is a receiver as receivers ls shows it.
+type listedReceiver struct {
+	Receiver string             `json:"receiver"`
+	Type     string             `json:"type"`
+	State    string             `json:"state"` // on, off
+	Reason   string             `json:"reason,omitempty"`
+	Routes   []notify.RoutePath `json:"routes"`
+}
+
+func (*receiversLs) Run(_ context.Context, s *session) error {
+	built, err := s.receivers()
+	if err != nil {
+		return err
+	}
+	if err := s.out.header("RECEIVER", "TYPE", "STATE", "ROUTES"); err != nil {
+		return err
+	}
+	for _, r := range s.config.Notify.Receivers {
+		listed := listedReceiver{Receiver: r.Name, Type: r.Type, State: "on", Routes: s.config.Notify.RoutesTo(r.Name)}
+		state := listed.State
+		if reason, off := built[r.Name].Off(); off {
+			listed.State, listed.Reason = "off", reason
+			state = "off: " + reason
+		}
+		if err := s.out.print(listed, r.Name, r.Type, state, routesText(listed.Routes)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// routesText says which alerts routes take.
+func routesText(routes []notify.RoutePath) string {
+	if len(routes) == 0 {
+		return "none: it is never told"
+	}
+	var texts []string
+	for _, r := range routes {
+		text := "the default"
+		if r.Path != "route" {
+			text = strings.Join(append([]string{r.Path}, r.Matchers...), " ")
+		}
+		texts = append(texts, text)
+	}
+	return strings.Join(texts, "; ")
 }
 
 // receiversTest sends a test notification. Findings: receivers that did not take

@@ -16,7 +16,7 @@ import (
 // sinks builds the sinks of the configuration that are not off. All faults are
 // joined.
 func (s *session) sinks() ([]processor.Sink, error) {
-	types := sinks.BuiltinEvents()
+	types := s.EventSinks
 	var out []processor.Sink
 	var faults []error
 	for i, c := range s.config.Sinks {

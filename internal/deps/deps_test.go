@@ -48,6 +48,7 @@ var arrows = map[string]string{
 	"sources":            "schemas",
 
 	// The whole.
+	".":                   "internal/app sinks",
 	"internal/traffic":    "schemas",
 	"internal/app/config": "schemas notify internal/secret internal/suggest",
 	"internal/app/ops":    "",

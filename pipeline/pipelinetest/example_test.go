@@ -3,6 +3,7 @@ package pipelinetest_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 
 	"github.com/dermai/millrace/pipeline"
@@ -10,20 +11,27 @@ import (
 	"github.com/dermai/millrace/schemas"
 )
 
+// exampleT stands in for the *testing.T of a test, which an example has not.
+type exampleT struct{ testing.TB }
+
+func (exampleT) Helper()                  {}
+func (exampleT) Context() context.Context { return context.Background() }
+
 // A handler of one's own, and its test without a broker.
-func ExampleDeliver() { //nolint:testableexamples // Deliver needs the *testing.T of a test
+func ExampleDeliver() {
 	handler := func(_ context.Context, d pipeline.Delivery) error {
-		if d.Event.Service == "" {
-			return errors.New("whose is it?")
+		if d.Event.Attributes["amount"] == nil {
+			return errors.New("how much?")
 		}
 		return nil
 	}
-	_ = func(t *testing.T) { // in a _test.go file: func TestHandler(t *testing.T)
-		said := pipelinetest.Deliver(t, handler, schemas.Event{Kind: schemas.KindLog, Service: "shop", Level: "INFO", Message: "sold"})
-		if said[0] != nil {
-			t.Error(said[0])
-		}
-	}
+	var t exampleT // in a _test.go file: func TestHandler(t *testing.T)
+	said := pipelinetest.Deliver(t, handler,
+		schemas.Event{Kind: schemas.KindLog, Service: "shop", Level: "INFO", Message: "sold", Attributes: map[string]any{"amount": 3}},
+		schemas.Event{Kind: schemas.KindLog, Service: "shop", Level: "INFO", Message: "sold"},
+	)
+	fmt.Println(said[0], said[1])
+	// Output: <nil> how much?
 }
 
 // TestDeliver gives what is stored, not what was made.
