@@ -48,6 +48,15 @@ bench: ## measure the parts alone, then the whole beside plain NATS (docs/perfor
 	$(GO) test -run '^$$' -bench . -benchmem ./schemas ./rules/... ./archive ./internal/traffic
 	$(GO) run ./integration/bench
 
+.PHONY: chaos
+chaos: ## five minutes of runs of the whole under faults, with new seeds (docs/guarantees.md)
+	$(GO) run ./integration/chaos -for 4m
+
+.PHONY: chaos-full
+chaos-full: ## the same for eight hours, into docs/faults.jsonl and the sum of it
+	$(GO) run ./integration/chaos -for 8h -record
+	$(GO) run ./integration/chaos -sum
+
 .PHONY: spool-soak
 spool-soak: ## half an hour's events into the spool, 20 kills, 10 flipped bits (needs 4 GB; minutes)
 	$(GO) test ./integration/spoolsoak -v -timeout 60m -events 3600000 -kills 20 -flips 10

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/dermai/millrace/fence"
+	"github.com/dermai/millrace/internal/chaos"
 	"github.com/dermai/millrace/schemas"
 )
 
@@ -347,7 +348,9 @@ func (a *Archiver) put(ctx context.Context, nextDay string) error {
 		a.sealed = &tip
 	}
 	key := a.sealed.Key
+	chaos.Die(chaos.BeforePut, a.cfg.Stream)
 	err := a.store.Put(ctx, key, bytes.NewReader(a.buf.Bytes()), int64(a.buf.Len()))
+	chaos.Die(chaos.AfterPut, a.cfg.Stream)
 	if err != nil && !errors.Is(err, ErrExists) {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/dermai/millrace/fence"
+	"github.com/dermai/millrace/internal/chaos"
 	"github.com/dermai/millrace/schemas"
 )
 
@@ -212,7 +213,9 @@ func (m *Send) begin(ctx context.Context) error {
 // attempt sends and judges the answer.
 func (m *Send) attempt(ctx context.Context) {
 	began := m.cfg.Clock()
+	chaos.Die(chaos.BeforeSend, m.cfg.Name)
 	reference, err := m.send(ctx)
+	chaos.Die(chaos.AfterSend, m.cfg.Name)
 	m.metrics.sending.WithLabelValues(m.cfg.Name).Observe(m.cfg.Clock().Sub(began).Seconds())
 	v := verdictOf(err)
 	m.now.retryAfter = v.retryAfter

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/dermai/millrace/fence"
+	"github.com/dermai/millrace/internal/chaos"
 	"github.com/dermai/millrace/schemas"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -61,9 +62,11 @@ func (l *Log) Append(ctx context.Context, m fence.Message, prev uint64) (uint64,
 	ctx, done := l.conn.within(ctx)
 	defer done()
 	start := time.Now()
+	stream := schemas.StreamOf(m.Subject)
+	chaos.Die(chaos.BeforeAppend, stream)
 	ack, err := l.conn.js.PublishMsg(ctx, msg,
 		jetstream.WithExpectLastSequencePerSubject(prev), jetstream.WithRetryAttempts(0))
-	stream := schemas.StreamOf(m.Subject)
+	chaos.Die(chaos.AfterAppend, stream)
 	l.conn.metrics.appendSeconds.Observe(time.Since(start).Seconds())
 	if err == nil {
 		l.conn.metrics.appends.WithLabelValues(stream, outcomeStored).Inc()

@@ -25,6 +25,7 @@ var arrows = map[string]string{
 	// The floor.
 	"schemas":          "",
 	"fence":            "",
+	"internal/chaos":   "",
 	"internal/secret":  "",
 	"internal/suggest": "",
 
@@ -36,14 +37,14 @@ var arrows = map[string]string{
 
 	// The edges.
 	"spool":              "",
-	"pipeline":           "schemas fence spool internal/secret",
+	"pipeline":           "schemas fence spool internal/chaos internal/secret",
 	"pipeline/watermill": "schemas pipeline",
 	"internal/broker":    "",
-	"archive":            "schemas fence internal/secret",
+	"archive":            "schemas fence internal/chaos internal/secret",
 	"archive/s3":         "archive internal/secret",
 	"archive/segment":    "schemas fence archive",
 	"archive/compact":    "schemas archive archive/segment",
-	"notify":             "schemas fence",
+	"notify":             "schemas fence internal/chaos",
 	"sinks":              "schemas notify internal/secret",
 	"sources":            "schemas",
 

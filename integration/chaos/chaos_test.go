@@ -1,0 +1,237 @@
+package main
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dermai/millrace/fence"
+	"github.com/dermai/millrace/schemas"
+)
+
+var seed = flag.Int64("seed", 0, "of the run; 0: the clock")
+
+// TestRun makes one run, with kills at random moments and at durable steps, and
+// then sees that every check can fail.
+func TestRun(t *testing.T) {
+	o := &Options{Seed: *seed, Servers: 1, Faults: []string{"die", "kill", "receiver"}}
+	if o.Seed == 0 {
+		o.Seed = time.Now().UnixNano() % 1e9
+	}
+	o.draw()
+	t.Log(o.again())
+	bin, dir := t.TempDir(), t.TempDir()
+	if err := build(t.Context(), bin); err != nil {
+		t.Fatal(err)
+	}
+	if err := execute(t.Context(), o, bin, dir); err != nil {
+		t.Fatalf("%v\n%s", err, logs(dir))
+	}
+	v := judge(read(t, dir))
+	t.Log(v)
+	if v.Outcome != outcomePass {
+		t.Fatalf("%s\n%s", v.Outcome, logs(dir))
+	}
+	if c := v.Counts; c.Stored < 500 || c.Faults < 3 || c.Transitions < 3 || c.Notifications < 2 || c.Messages < 100 {
+		t.Errorf("it was about little: %+v", c)
+	}
+	for name, spoil := range spoils {
+		t.Run(name, func(t *testing.T) {
+			e := read(t, dir)
+			spoil(t, e)
+			if err := e.decode(); err != nil {
+				t.Fatal(err)
+			}
+			check, _, _ := strings.Cut(name, ":")
+			for _, f := range judge(e).Findings {
+				if f.Check == check {
+					return
+				}
+			}
+			t.Errorf("the check found nothing")
+		})
+	}
+}
+
+func read(t *testing.T, dir string) *evidence {
+	t.Helper()
+	e, err := readEvidence(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+// logs are the ends of what the programs said.
+func logs(dir string) string {
+	var b strings.Builder
+	for _, name := range []string{"publisher", "processor-1", "processor-2", "archiver-1", "archiver-2", "nats-1", "millrace"} {
+		b.WriteString("---- " + name + ":\n" + lastOf(filepath.Join(dir, dirLogs, name+".log")) + "\n")
+	}
+	return b.String()
+}
+
+// spoils are what may not be, by the check that finds it.
+var spoils = map[string]func(t *testing.T, e *evidence){
+	"events: an accepted frame is empty": func(t *testing.T, e *evidence) { e.edit(t, func(string) string { return "" }) },
+	"events: an event is there twice":    func(t *testing.T, e *evidence) { e.edit(t, func(s string) string { return s + s }) },
+	"events: an event was never sent":    func(t *testing.T, e *evidence) { e.edit(t, func(s string) string { return s + strangers }) },
+	"events: an event says something else": func(t *testing.T, e *evidence) {
+		e.edit(t, func(s string) string { return strings.ReplaceAll(s, "proof of", "prof of") })
+	},
+	"events: a refused event is there": func(_ *testing.T, e *evidence) {
+		for i := range e.sent {
+			if e.sent[i].Outcome == stored {
+				e.sent[i].Outcome = refused
+			}
+		}
+	},
+	"lanes: a frame is gone": func(t *testing.T, e *evidence) {
+		i := e.frame(t)
+		e.streams["EVENTS_0"] = slices.Delete(e.streams["EVENTS_0"], i, i+1)
+	},
+	"quarantine: a bad line is not in it": func(t *testing.T, e *evidence) { e.edit(t, func(string) string { return "no event\n" }) },
+	"partials: a commit is gone": func(_ *testing.T, e *evidence) {
+		list := e.streams[schemas.StreamPartials]
+		for i := len(list) - 2; i > 0; i-- {
+			if list[i].Subject == list[len(list)-1].Subject {
+				e.streams[schemas.StreamPartials] = append(list[:i:i], list[i+1:]...)
+				return
+			}
+		}
+	},
+	"transitions: an alert was missed": func(t *testing.T, e *evidence) {
+		list := e.streams[schemas.StreamAlerts]
+		for i := range list {
+			var d schemas.Decision
+			if list[i].Header[schemas.HeaderType] != schemas.TypeDecision || schemas.DecodeInto(list[i].Data, &d) != nil || len(d.Transitions) == 0 {
+				continue
+			}
+			d.Transitions = nil
+			data, err := schemas.Encode(d)
+			if err != nil {
+				t.Fatal(err)
+			}
+			list[i].Data = data
+			return
+		}
+	},
+	"notifications: one never arrived": func(_ *testing.T, e *evidence) {
+		id := e.planned[0].ID
+		for i := range e.told {
+			e.told[i].Taken = e.told[i].Taken && e.told[i].ID != id
+		}
+	},
+	"notifications: one was never planned": func(_ *testing.T, e *evidence) { e.told[0].ID = "another" },
+	"notifications: one was sent again without a reason": func(_ *testing.T, e *evidence) {
+		for range len(e.outcomes) + 1 {
+			e.told = append(e.told, e.told[0])
+		}
+	},
+	"archive: a message is missing": func(_ *testing.T, e *evidence) {
+		e.archived["EVENTS_0"] = e.archived["EVENTS_0"][1:]
+	},
+	"archive: a message is there twice": func(_ *testing.T, e *evidence) {
+		list := e.archived["AUDIT"]
+		e.archived["AUDIT"] = append(list[:1:1], list...)
+	},
+	"archive: a message is another": func(_ *testing.T, e *evidence) {
+		e.archived["CONTROL"][0].Data = []byte("another")
+	},
+	"programs: one ended by itself": func(_ *testing.T, e *evidence) {
+		e.ended = append(e.ended, Ended{Program: "archiver-1"})
+	},
+	"bounds: memory": func(_ *testing.T, e *evidence) { e.used[len(e.used)-1].RSS = 1 << 30 },
+	"counters: an event was not counted": func(_ *testing.T, e *evidence) {
+		e.fired = nil
+		e.metrics["publisher"] = metrics{}
+	},
+	"patients: a log holds what it may not": func(_ *testing.T, e *evidence) {
+		e.outside["logs/publisher.log"] += "patient " + canary(e.options.Seed)
+	},
+}
+
+// strangers is an event that no writer sent.
+const strangers = `{"id":"stranger-000001","timestamp":"2026-01-01T00:00:00Z","service":"api","level":"INFO","message":"hello"}` + "\n"
+
+// frame finds a stored frame with events, in EVENTS_0.
+func (e *evidence) frame(t *testing.T) int {
+	t.Helper()
+	i := slices.IndexFunc(e.streams["EVENTS_0"], func(m fence.Entry) bool {
+		return m.Header[schemas.HeaderCounter] == "2" && m.Header[schemas.HeaderFinal] == ""
+	})
+	if i < 0 {
+		t.Fatal("no frame is stored")
+	}
+	return i
+}
+
+// edit changes the text of a stored frame.
+func (e *evidence) edit(t *testing.T, change func(string) string) {
+	t.Helper()
+	m := &e.streams["EVENTS_0"][e.frame(t)]
+	text, err := schemas.Unpack(nil, m.Data, schemas.FrameDecoded)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Data = []byte(change(string(text)))
+}
+
+// TestSummary compares the figures of the document with the ledger.
+func TestSummary(t *testing.T) {
+	list, err := readLedger[Record](filepath.Join("../..", ledgerFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc, err := os.ReadFile(filepath.Join("../..", docFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := withSummary(string(doc), summary(list))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(list) == 0 || want != string(doc) {
+		t.Errorf("%s and %s differ; run go run ./integration/chaos -sum", docFile, ledgerFile)
+	}
+}
+
+func TestQuantile(t *testing.T) {
+	for q, want := range map[float64]float64{0.5: 2, 0.99: 4, 1: 4, 0: 1} {
+		if got := quantile([]float64{4, 2, 1, 3}, q); got != want {
+			t.Errorf("quantile %v: %v, want %v", q, got, want)
+		}
+	}
+}
+
+// TestUnknown: a run that could have found nothing passes nothing.
+func TestUnknown(t *testing.T) {
+	now := time.Now()
+	good := func() *evidence {
+		return &evidence{
+			options: Options{Faults: []string{"kill"}},
+			times:   Times{Storm: now, Healed: now.Add(time.Minute), Drained: now.Add(2 * time.Minute)},
+			fired:   []Fired{{Fault: "kill"}},
+			sent:    []Sent{{Writer: "w", Count: leastTraffic, At: now.Add(time.Second), Outcome: tried}},
+		}
+	}
+	if why := doubts(good()); why != nil {
+		t.Fatalf("doubts without a reason: %v", why)
+	}
+	for name, spoil := range map[string]func(e *evidence){
+		"the fault did not fire": func(e *evidence) { e.fired = nil },
+		"it could not be healed": func(e *evidence) { e.fired = append(e.fired, Fired{Fault: "kill", Error: "no"}) },
+		"nothing was sent":       func(e *evidence) { e.sent[0].At = now.Add(-time.Second) },
+		"it did not drain":       func(e *evidence) { e.times.Drained = time.Time{} },
+	} {
+		e := good()
+		spoil(e)
+		if doubts(e) == nil {
+			t.Errorf("no doubt though %s", name)
+		}
+	}
+}

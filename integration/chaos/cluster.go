@@ -1,0 +1,286 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/dermai/millrace/pipeline"
+	"github.com/dermai/millrace/rules"
+)
+
+// cluster is everything that faults reach: the servers and the programs on them,
+// in one directory. Each program goes to each server over a link of its own.
+type cluster struct {
+	o   *Options
+	bin string
+	dir string // of the run
+
+	servers    []*server
+	publisher  *process
+	processors []*process
+	archivers  []*process
+	links      []*link
+}
+
+// server is a nats-server.
+type server struct {
+	*process
+	addr string // where clients reach it, past all links
+}
+
+// newCluster writes the configuration; start begins it.
+func newCluster(o *Options, bin, dir, receivers string) (*cluster, error) {
+	c := &cluster{o: o, bin: bin, dir: dir}
+	for _, d := range []string{"data", "nats"} {
+		if err := os.MkdirAll(filepath.Join(dir, d), 0o700); err != nil {
+			return nil, err
+		}
+	}
+	for i := range o.Servers {
+		if err := c.addServer(i + 1); err != nil {
+			return nil, err
+		}
+	}
+	for name, text := range map[string]string{
+		"demo.yaml": rules.Demo().Text, "audit.yaml": auditRules,
+		"millrace.yaml": fmt.Sprintf(configuration, filepath.Join(dir, "data"), c.url(), o.Servers, receivers, receiverAnswer),
+	} {
+		if err := c.write(name, text); err != nil {
+			return nil, err
+		}
+	}
+	var err error
+	if c.publisher, err = c.daemon("publisher", "publisher"); err != nil {
+		return nil, err
+	}
+	for i := range o.Processors {
+		p, err := c.daemon(fmt.Sprintf("processor-%d", i+1), "processor")
+		if err != nil {
+			return nil, err
+		}
+		c.processors = append(c.processors, p)
+	}
+	for i := range 2 {
+		p, err := c.daemon(fmt.Sprintf("archiver-%d", i+1), "archiver")
+		if err != nil {
+			return nil, err
+		}
+		c.archivers = append(c.archivers, p)
+	}
+	return c, nil
+}
+
+// configuration of all programs; where they reach the servers comes from the
+// environment of each.
+const configuration = `
+data: %[1]q
+nats: {url: %[2]q}
+replicas: %[3]d
+rules: [demo.yaml, audit.yaml]
+archive: {cut_age: 2s}
+route:
+  receiver: team
+  group_interval: 2s
+  repeat_interval: 10s
+  routes:
+    - {receiver: hook, matchers: ["severity=critical"], continue: true}
+    - {receiver: team}
+receivers:
+  - {name: team, max_per_minute: 0, slack: {webhook_url: "http://%[4]s/team/T0/B0", timeout: %[5]s}}
+  - {name: hook, max_per_minute: 0, webhook: {url: "http://%[4]s/hook", timeout: %[5]s}}
+`
+
+func (c *cluster) write(name, text string) error {
+	return os.WriteFile(filepath.Join(c.dir, name), []byte(text), 0o600)
+}
+
+// addServer prepares a nats-server in the setting that we ship.
+func (c *cluster) addServer(n int) error {
+	name := fmt.Sprintf("nats-%d", n)
+	port, err := freePort()
+	if err != nil {
+		return err
+	}
+	s := &server{addr: net.JoinHostPort("127.0.0.1", port)}
+	text := fmt.Sprintf("server_name: %s\nlisten: %q\nmax_payload: 1MB\n"+
+		"jetstream { store_dir: %q, max_memory_store: 64MB, max_file_store: 20GB, sync_interval: always }\n",
+		name, s.addr, filepath.Join(c.dir, "nats", name))
+	if err := c.write(name+".conf", text); err != nil {
+		return err
+	}
+	s.process, err = c.program(name, "nats-server", "-c", name+".conf")
+	c.servers = append(c.servers, s)
+	return err
+}
+
+// url names all servers, past all links.
+func (c *cluster) url() string {
+	var all []string
+	for _, s := range c.servers {
+		all = append(all, "nats://"+s.addr)
+	}
+	return strings.Join(all, ",")
+}
+
+// over gives the URLs of the servers for a client, over links of its own.
+func (c *cluster) over(client string) (string, error) {
+	var all []string
+	for _, s := range c.servers {
+		k, err := newLink(client+" to "+s.name, s.addr)
+		if err != nil {
+			return "", err
+		}
+		c.links = append(c.links, k)
+		all = append(all, "nats://"+k.addr())
+	}
+	return strings.Join(all, ","), nil
+}
+
+// linksOf are the links of a client.
+func (c *cluster) linksOf(client string) []*link {
+	var list []*link
+	for _, k := range c.links {
+		if strings.HasPrefix(k.name, client+" to ") {
+			list = append(list, k)
+		}
+	}
+	return list
+}
+
+func (c *cluster) program(name, binary string, args ...string) (*process, error) {
+	log, err := os.OpenFile(filepath.Join(c.dir, "logs", name+".log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	return &process{name: name, path: filepath.Join(c.bin, binary), args: args, dir: c.dir, log: log}, err
+}
+
+// daemon prepares one of our programs.
+func (c *cluster) daemon(name, binary string) (*process, error) {
+	port, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	url, err := c.over(name)
+	if err != nil {
+		return nil, err
+	}
+	addr := net.JoinHostPort("127.0.0.1", port)
+	p, err := c.program(name, binary, "--http-addr", addr)
+	if err != nil {
+		return nil, err
+	}
+	p.http = addr
+	p.env = []string{"NATS_URL=" + url, "MILLRACE_CHAOS_BUG=" + c.o.Bug}
+	return p, nil
+}
+
+// daemons are our programs.
+func (c *cluster) daemons() []*process {
+	return append(append([]*process{c.publisher}, c.processors...), c.archivers...)
+}
+
+// all are the servers and our programs.
+func (c *cluster) all() []*process {
+	var list []*process
+	for _, s := range c.servers {
+		list = append(list, s.process)
+	}
+	return append(list, c.daemons()...)
+}
+
+// start begins everything and waits until work flows.
+func (c *cluster) start(ctx context.Context) (*pipeline.Conn, error) {
+	for _, s := range c.servers {
+		if err := s.start(""); err != nil {
+			return nil, err
+		}
+	}
+	conn, err := c.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.apply(ctx); err != nil {
+		return conn, err
+	}
+	for _, p := range c.daemons() {
+		if err := p.start(""); err != nil {
+			return conn, err
+		}
+	}
+	return conn, c.ready(ctx)
+}
+
+// connect waits for the servers.
+func (c *cluster) connect(ctx context.Context) (conn *pipeline.Conn, err error) {
+	err = until(ctx, startLimit, "the servers answer", func() error {
+		conn, err = pipeline.Connect(ctx, pipeline.Config{URL: c.url(), Name: "chaos"})
+		return err
+	})
+	return conn, err
+}
+
+// once runs the operator's command to its end.
+func (c *cluster) once(ctx context.Context, args ...string) error {
+	p, err := c.program("millrace", "millrace", args...)
+	if err != nil {
+		return err
+	}
+	defer p.log.Close()
+	if err := p.start(""); err != nil {
+		return err
+	}
+	select {
+	case <-p.done():
+	case <-ctx.Done():
+		return errors.Join(ctx.Err(), p.kill())
+	}
+	if !p.cmd.ProcessState.Success() {
+		return fmt.Errorf("millrace %s: %s; see logs/millrace.log", strings.Join(args, " "), p.cmd.ProcessState)
+	}
+	return nil
+}
+
+// apply makes the broker as the configuration says, however often it takes while
+// the broker is away.
+func (c *cluster) apply(ctx context.Context) error {
+	return until(ctx, startLimit, "the configuration is applied", func() error { return c.once(ctx, "apply") })
+}
+
+// binaryOf is which program a process runs.
+func binaryOf(p *process) string { return filepath.Base(p.path) }
+
+// ready waits until work flows in every daemon.
+func (c *cluster) ready(ctx context.Context) error {
+	for _, p := range c.daemons() {
+		if err := p.ready(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// close ends everything, in whatever state it is.
+func (c *cluster) close() error {
+	var faults []error
+	for _, p := range c.all() {
+		faults = append(faults, p.kill(), p.log.Close())
+	}
+	for _, k := range c.links {
+		k.close()
+	}
+	return errors.Join(faults...)
+}
+
+// freePort is a port of loopback that nobody listened on a moment ago.
+func freePort() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	defer l.Close()
+	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port), nil
+}

@@ -1,0 +1,166 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Record is a run in the committed ledger, which is only added to.
+type Record struct {
+	Commit  string   `json:"commit"` // the last that changed the data path
+	Seed    int64    `json:"seed"`
+	Servers int      `json:"servers"`
+	Faults  []string `json:"faults"` // kinds
+	Made    int      `json:"made"`
+	Outcome string   `json:"outcome"`
+	Seconds float64  `json:"seconds"`
+	Flow    float64  `json:"flow"` // seconds from the last heal to the first stored event
+	Lag     float64  `json:"lag"`  // ... until both classes were decided beyond it
+	Counts  Counts   `json:"counts"`
+	Why     []string `json:"why,omitempty"`
+}
+
+const (
+	ledgerFile = "docs/faults.jsonl"
+	docFile    = "docs/guarantees.md"
+)
+
+// dataPath are the directories whose code an event or an alert passes.
+var dataPath = []string{"archive", "cmd", "fence", "internal", "notify", "pipeline", "rules", "schemas", "sinks", "sources", "spool", "stages", "go.mod"}
+
+// commit names the last commit that changed the data path. Changes that are not
+// committed are refused: nobody could make the run again.
+func commit(ctx context.Context) (string, error) {
+	status, err := exec.CommandContext(ctx, "git", append([]string{"status", "--porcelain", "--"}, dataPath...)...).Output()
+	if err != nil {
+		return "", fmt.Errorf("git status: %w", err)
+	}
+	if len(status) > 0 {
+		return "", errors.New("the data path has changes that are not committed; commit them, or run without -record")
+	}
+	hash, err := exec.CommandContext(ctx, "git", append([]string{"log", "-1", "--format=%h", "--abbrev=12", "--"}, dataPath...)...).Output()
+	if err != nil {
+		return "", fmt.Errorf("git log: %w", err)
+	}
+	return strings.TrimSpace(string(hash)), nil
+}
+
+// record of a run that took so long.
+func record(commit string, o *Options, v *Verdict, took time.Duration) Record {
+	r := Record{
+		Commit: commit, Seed: o.Seed, Servers: o.Servers, Faults: o.Faults, Made: v.Counts.Faults, Outcome: v.Outcome,
+		Seconds: tenths(took), Flow: tenths(v.Flow), Lag: tenths(v.Lag), Counts: v.Counts, Why: v.Why,
+	}
+	for _, f := range v.Findings {
+		r.Why = append(r.Why, f.Check+": "+f.Text[:min(len(f.Text), 200)])
+	}
+	return r
+}
+
+// tenths are seconds with one decimal.
+func tenths(d time.Duration) float64 { return float64(d.Round(100*time.Millisecond)) / 1e9 }
+
+// Around the summary in the document.
+const (
+	sumBegin = "<!-- faults: begin; written by go run ./integration/chaos -sum -->"
+	sumEnd   = "<!-- faults: end -->"
+)
+
+// summary is what the ledger comes to, in Markdown.
+func summary(list []Record) string {
+	var b strings.Builder
+	b.WriteString("| | runs | passed | failed | unknown | faults made | events stored | transitions | notifications |\n|---|---|---|---|---|---|---|---|---|\n")
+	var total Counts
+	for _, row := range []struct {
+		name string
+		in   func(Record) bool
+	}{
+		{"no fault", func(r Record) bool { return len(r.Faults) == 0 }},
+		{"one or two kinds of fault", func(r Record) bool { return len(r.Faults) == 1 || len(r.Faults) == 2 }},
+		{"three or more", func(r Record) bool { return len(r.Faults) >= 3 }},
+		{"**all**", func(Record) bool { return true }},
+	} {
+		outcomes := map[string]int{}
+		var c Counts
+		n := 0
+		for _, r := range list {
+			if !row.in(r) {
+				continue
+			}
+			n++
+			outcomes[r.Outcome]++
+			c.add(r.Counts)
+		}
+		fmt.Fprintf(&b, "| %s | %d | %d | %d | %d | %d | %d | %d | %d |\n", row.name, n, outcomes[outcomePass], outcomes[outcomeFail],
+			outcomes[outcomeUnknown], c.Faults, c.Stored, c.Transitions, c.Notifications)
+		total = c
+	}
+	fmt.Fprintf(&b, "\nEvents lost: %d. Invented: %d. Stored twice: %d. Alerts and notifications missed: %d. Phantom: %d. Notifications sent again: %d.\n",
+		total.Lost, total.Invented, total.Twice, total.Missed, total.Phantom, total.Repeats)
+	var flow, lag []float64
+	for _, r := range list {
+		if r.Outcome == outcomePass && len(r.Faults) > 0 {
+			flow, lag = append(flow, r.Flow), append(lag, r.Lag)
+		}
+	}
+	fmt.Fprintf(&b, "After the last heal an event was stored again within %.1f s in the median and %.1f s at most, and both classes were decided beyond the heal within %.1f s and %.1f s.\n",
+		quantile(flow, 0.5), quantile(flow, 1), quantile(lag, 0.5), quantile(lag, 1))
+	return b.String()
+}
+
+func (c *Counts) add(o Counts) {
+	c.Events += o.Events
+	c.Stored += o.Stored
+	c.Faults += o.Faults
+	c.Messages += o.Messages
+	c.Transitions += o.Transitions
+	c.Notifications += o.Notifications
+	c.Repeats += o.Repeats
+	c.Lost += o.Lost
+	c.Invented += o.Invented
+	c.Twice += o.Twice
+	c.Missed += o.Missed
+	c.Phantom += o.Phantom
+}
+
+// quantile of a list by the nearest rank; 0 of none.
+func quantile(list []float64, q float64) float64 {
+	if len(list) == 0 {
+		return 0
+	}
+	slices.Sort(list)
+	return list[max(0, int(q*float64(len(list))+0.999999)-1)]
+}
+
+// withSummary puts a summary in the place of the one in a document.
+func withSummary(doc, sum string) (string, error) {
+	before, rest, ok := strings.Cut(doc, sumBegin)
+	_, after, found := strings.Cut(rest, sumEnd)
+	if !ok || !found {
+		return "", fmt.Errorf("%s: no place between %q and %q", docFile, sumBegin, sumEnd)
+	}
+	return before + sumBegin + "\n" + sum + sumEnd + after, nil
+}
+
+// sumUp writes what the ledger comes to into the document.
+func sumUp() error {
+	list, err := readLedger[Record](ledgerFile)
+	if err != nil {
+		return err
+	}
+	doc, err := os.ReadFile(docFile)
+	if err != nil {
+		return err
+	}
+	text, err := withSummary(string(doc), summary(list))
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(docFile, []byte(text), 0o644)
+}
