@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -154,10 +155,9 @@ func (s streams) Append(context.Context, fence.Message, uint64) (uint64, error) 
 
 // Head implements fence.Log.
 func (s streams) Head(_ context.Context, subject string) (fence.Entry, error) {
-	list := s[schemas.StreamOf(subject)]
-	for i := len(list) - 1; i >= 0; i-- {
-		if list[i].Subject == subject {
-			return list[i], nil
+	for _, entry := range slices.Backward(s[schemas.StreamOf(subject)]) {
+		if entry.Subject == subject {
+			return entry, nil
 		}
 	}
 	return fence.Entry{}, fence.ErrNoHead
@@ -198,22 +198,13 @@ func readMetrics(text string) metrics {
 	return m
 }
 
-// sum adds up the samples of a metric that have all of these labels, such as
-// door="http".
-func (m metrics) sum(name string, labels ...string) float64 {
+// sum adds up the samples of a metric.
+func (m metrics) sum(name string) float64 {
 	var sum float64
-samples:
 	for sample, v := range m {
-		n, rest, _ := strings.Cut(sample, "{")
-		if n != name {
-			continue
+		if n, _, _ := strings.Cut(sample, "{"); n == name {
+			sum += v
 		}
-		for _, l := range labels {
-			if !strings.Contains(rest, l) {
-				continue samples
-			}
-		}
-		sum += v
 	}
 	return sum
 }

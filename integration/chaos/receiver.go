@@ -65,7 +65,7 @@ func (r *receivers) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	if err != nil {
 		return // cut on its way: nothing arrived
 	}
-	name := strings.Split(strings.TrimPrefix(req.URL.Path, "/"), "/")[0]
+	name, _, _ := strings.Cut(strings.TrimPrefix(req.URL.Path, "/"), "/")
 	r.mu.Lock()
 	mode := r.mode[name]
 	r.mu.Unlock()
