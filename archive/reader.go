@@ -23,6 +23,9 @@ type Record struct {
 	Subject string
 	Header  fence.Header
 	Payload []byte // byte for byte as it was in the stream
+	// Unpacked says that Payload, of a message in a segment, is what the stream's was
+	// packed from.
+	Unpacked bool
 }
 
 // entry is the record as it was in the stream.

@@ -2,6 +2,7 @@ package stages
 
 import (
 	"fmt"
+	"iter"
 	"time"
 
 	"github.com/dermai/millrace/fence"
@@ -20,10 +21,16 @@ type frame struct {
 
 // open decodes a stored message, of which the first consumed lines are done.
 func open(e fence.Entry, consumed int) frame {
-	f := frame{entry: e, id: schemas.FrameID(e.Time, e.Subject, e.Data), index: consumed}
-	var body []byte
-	f.subject, f.bad = schemas.ParseSubject(e.Subject)
-	if f.bad == nil {
+	f := decode(e, true)
+	f.id, f.index = schemas.FrameID(e.Time, e.Subject, e.Data), consumed
+	return f
+}
+
+// decode takes a stored message apart; packed: its data may be.
+func decode(e fence.Entry, packed bool) frame {
+	f := frame{entry: e}
+	body := e.Data
+	if f.subject, f.bad = schemas.ParseSubject(e.Subject); f.bad == nil && packed {
 		body, f.bad = schemas.Unpack(nil, e.Data, schemas.FrameDecoded)
 	}
 	if f.bad != nil {
@@ -53,6 +60,21 @@ func (f *frame) event(p schemas.Partition, arrival int64) (int, *schemas.Event, 
 		return f.index, nil, err
 	}
 	return f.index, &e, nil
+}
+
+// Events gives the events of a stored message with their indexes, as a reducer
+// of the partition folds them; nil for a line that goes to the quarantine. arrival
+// is the running maximum of the partition's timestamps, Unix ns. packed: the data
+// is as it was stored, and not unpacked yet.
+func Events(e fence.Entry, packed bool, p schemas.Partition, arrival int64) iter.Seq2[int, *schemas.Event] {
+	return func(yield func(int, *schemas.Event) bool) {
+		for f := decode(e, packed); !f.done(); f.advance() {
+			index, event, _ := f.event(p, arrival)
+			if !yield(index, event) {
+				return
+			}
+		}
+	}
 }
 
 // quarantined describes the line at index, or the whole message where that is

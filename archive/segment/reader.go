@@ -94,6 +94,6 @@ func (j *joiner) flush() error {
 		form = formLine
 	}
 	j.add(&j.rec, j.header, form, j.content)
-	j.rec.Payload = j.content
+	j.rec.Payload, j.rec.Unpacked = j.content, form == formLine
 	return j.fn(&j.rec)
 }

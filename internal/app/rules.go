@@ -13,9 +13,10 @@ import (
 
 // rulesCommand groups what is about rule files.
 type rulesCommand struct {
-	Check rulesCheck `cmd:"" help:"Check rule files and say where each mistake is and how to mend it."`
-	Test  rulesTest  `cmd:"" help:"Run tests of rules: events and the states that alerts must have, on a virtual clock."`
-	Run   rulesRun   `cmd:"" help:"Decide a recorded file of events: the transitions that the live system would have made."`
+	Check    rulesCheck    `cmd:"" help:"Check rule files and say where each mistake is and how to mend it."`
+	Test     rulesTest     `cmd:"" help:"Run tests of rules: events and the states that alerts must have, on a virtual clock."`
+	Run      rulesRun      `cmd:"" help:"Decide a recorded file of events: the transitions that the live system would have made."`
+	Backtest rulesBacktest `cmd:"" help:"Decide archived events again: by the rules that were in force, or by others."`
 }
 
 // rulesCheck checks rule files. Findings: the faults, and rules that can never

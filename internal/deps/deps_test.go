@@ -34,6 +34,7 @@ var arrows = map[string]string{
 	"rules/engine":   "schemas rules",
 	"rules/ruletest": "schemas rules rules/engine internal/suggest",
 	"stages":         "schemas fence rules rules/engine",
+	"backtest":       "schemas fence rules rules/engine stages archive archive/compact",
 
 	// The edges.
 	"spool":              "",

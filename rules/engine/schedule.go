@@ -235,6 +235,22 @@ func (s *Schedule) At(tick int64) []*Instance {
 	return nil
 }
 
+// Instances are those of a class that are in force at any of some ticks.
+func (s *Schedule) Instances(class schemas.Class, from, to int64) []*Instance {
+	var list []*Instance
+	for i, r := range s.revisions {
+		if r.tick > to || i+1 < len(s.revisions) && s.revisions[i+1].tick <= from {
+			continue
+		}
+		for _, in := range r.instances {
+			if in.Rule.Class == class {
+				list = append(list, in)
+			}
+		}
+	}
+	return list
+}
+
 // next is the tick of the first revision after a tick.
 func (s *Schedule) next(tick int64) (int64, bool) {
 	if i := s.index(tick) + 1; i < len(s.revisions) {
