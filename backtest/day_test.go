@@ -42,10 +42,10 @@ type day struct {
 var dayStart = time.Date(2026, 9, 21, 18, 15, 0, 0, time.UTC)
 
 // tick is long, so that a day has few.
-const tick = 10 * time.Second
+const tick = 30 * time.Second
 
 // apart is the time between two moments at which something happens.
-const apart = 5 * time.Second
+const apart = 15 * time.Second
 
 func rulesOf(evening bool) *schemas.RuleSource {
 	text := `
@@ -65,10 +65,11 @@ groups:
 	return &schemas.RuleSource{Files: []schemas.RuleFile{{Name: "day.yaml", Text: text}}}
 }
 
-// record makes a recording of some length, and archives it, the first day of it
-// as segments.
-func record(t *testing.T, length time.Duration, dir string) *day {
+// record makes a recording of some length and archives it, all but what is last
+// of each stream as segments.
+func record(t *testing.T, length time.Duration) *day {
 	t.Helper()
+	dir := t.TempDir()
 	store, err := archive.OpenFileStore(dir)
 	if err != nil {
 		t.Fatal(err)
@@ -86,8 +87,8 @@ func record(t *testing.T, length time.Duration, dir string) *day {
 	opened := false
 	for n := 0; d.now < end; n++ {
 		d.now += int64(apart)
-		if n%1500 == 1499 {
-			d.control(schemas.ControlEntry{Rules: rulesOf(n/1500%2 == 0)})
+		if n%500 == 499 {
+			d.control(schemas.ControlEntry{Rules: rulesOf(n/500%2 == 0)})
 		}
 		if !opened && d.now >= noon {
 			opened = true
@@ -102,7 +103,7 @@ func record(t *testing.T, length time.Duration, dir string) *day {
 		d.step()
 	}
 	d.flush()
-	d.compact(dir)
+	d.compact()
 	return d
 }
 
@@ -269,8 +270,8 @@ func (d *day) flush() {
 }
 
 // compact makes segments of the first day and forgets its objects.
-func (d *day) compact(dir string) {
-	c, err := compact.New(d.store, compact.Config{Bytes: 1 << 16, Dir: d.t.TempDir(), Now: d.time, Grace: time.Nanosecond})
+func (d *day) compact() {
+	c, err := compact.New(d.store, compact.Config{Bytes: 1 << 18, Dir: d.t.TempDir(), Now: d.time, Grace: time.Nanosecond})
 	if err != nil {
 		d.t.Fatal(err)
 	}
