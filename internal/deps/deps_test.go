@@ -170,9 +170,9 @@ func inFile(pkg string, file *ast.File) []string {
 }
 
 // testKit tells packages that exist for tests (archivetest, fencetest, ..., the
-// oracle, integration). rules/ruletest is part of the product.
+// oracle, integration). rules/ruletest and backtest are part of the product.
 func testKit(pkg string) bool {
-	return strings.HasSuffix(pkg, "test") && pkg != "rules/ruletest" || matches("rules/engine/oracle integration/...", pkg)
+	return strings.HasSuffix(pkg, "test") && pkg != "rules/ruletest" && pkg != "backtest" || matches("rules/engine/oracle integration/...", pkg)
 }
 
 // asksTime tells whether a file mentions time.Now or time.Since.
