@@ -3,8 +3,6 @@ package schemas
 import (
 	"strconv"
 	"time"
-
-	"github.com/go-json-experiment/json/jsontext"
 )
 
 // LineBytes bounds the JSON text of one event.
@@ -49,20 +47,20 @@ func Decode(line []byte, o Origin) (Event, error) {
 			Mend:   "shorten its texts, or send them elsewhere and refer to them",
 		}
 	}
-	if !jsontext.Value(line).IsValid() {
-		return Event{}, syntaxFault(line)
-	}
-	w := walker{s: string(line), clone: len(line) > shareBytes}
+	w := newWalker(line)
 	if c := w.skipSpace(); c != '{' {
-		return Event{}, &DecodeError{Reason: "want a JSON object, got " + kindName(c), Mend: "send one object a line"}
+		return Event{}, refusal(line, &DecodeError{Reason: "want a JSON object, got " + kindName(c), Mend: "send one object a line"})
 	}
 	if o.Kind == "" || o.Fill {
 		look := w
 		o.Kind = look.kind(o.Kind)
 	}
 	d := decoder{walker: w, kind: o.Kind, zone: o.Zone}
-	if err := d.event(); err != nil {
-		return Event{}, err
+	switch err := d.event(); {
+	case d.broken, err == nil && !d.atEnd():
+		return Event{}, syntaxFault(line)
+	case err != nil:
+		return Event{}, refusal(line, err)
 	}
 	e := &d.e
 	e.Kind = o.Kind
@@ -92,8 +90,7 @@ func Decode(line []byte, o Origin) (Event, error) {
 // exist is reported when the event is read.
 func (w *walker) kind(otherwise Kind) Kind {
 	var user, action, resource, name, value, level, message bool
-	w.i++
-	for w.more('}') {
+	for more := w.first('}'); more; more = w.next('}') {
 		key := w.name()
 		given := w.s[w.i] != 'n' // null is not given
 		switch key {

@@ -12,15 +12,33 @@ type decoder struct {
 	kind     Kind
 	zone     *time.Location
 	hasValue bool
+	few      [4]extra // the first keys that are not fields
+	more     []extra  // the others
+	extras   int
 }
 
-func (d *decoder) event() error {
-	d.i++
-	for d.more('}') {
+// extra is a key that is kept as an attribute, unless there is an explicit one of
+// the same name, whichever comes first.
+type extra struct {
+	key   string
+	value any
+}
+
+// event reads the whole event.
+func (d *decoder) event() *DecodeError {
+	var given names
+	for more := d.first('}'); more; more = d.next('}') {
 		key := d.name()
+		d.broken = d.broken || given.again(key)
 		if err := d.member(key); err != nil {
 			return err.in(key)
 		}
+	}
+	for _, x := range d.few[:min(d.extras, len(d.few))] {
+		d.keep(x)
+	}
+	for _, x := range d.more {
+		d.keep(x)
 	}
 	return nil
 }
@@ -44,16 +62,14 @@ func (d *decoder) member(key string) *DecodeError {
 	case "span_id":
 		return d.string(&e.SpanID)
 	case "attributes":
-		return d.attributes()
+		return d.members(&e.Attributes)
 	}
 	known, err := d.own(key)
 	if known || err != nil {
 		return err
 	}
 	v, err := d.value(2)
-	if err == nil {
-		d.extra(key, v)
-	}
+	d.extra(key, v)
 	return err
 }
 
@@ -93,7 +109,7 @@ func (d *decoder) own(key string) (known bool, err *DecodeError) {
 		case "resource":
 			return true, d.string(&e.Resource)
 		case "details":
-			return true, d.details()
+			return true, d.members(&e.Details)
 		case "success":
 			return true, d.success()
 		}
@@ -101,40 +117,27 @@ func (d *decoder) own(key string) (known bool, err *DecodeError) {
 	return false, nil
 }
 
-// extra keeps a key that is not a field. An explicit attribute of the same name
-// wins, whichever comes first.
 func (d *decoder) extra(key string, v any) {
+	if d.extras < len(d.few) {
+		d.few[d.extras] = extra{key, v}
+	} else {
+		d.more = append(d.more, extra{key, v})
+	}
+	d.extras++
+}
+
+// keep makes an attribute of an extra, if there is none of its name.
+func (d *decoder) keep(x extra) {
 	if d.e.Attributes == nil {
 		d.e.Attributes = map[string]any{}
 	}
-	if _, ok := d.e.Attributes[key]; !ok {
-		d.e.Attributes[key] = v
+	if _, ok := d.e.Attributes[x.key]; !ok {
+		d.e.Attributes[x.key] = x.value
 	}
 }
 
-func (d *decoder) attributes() *DecodeError {
-	ok, err := d.open("an object")
-	if !ok {
-		return err
-	}
-	if d.e.Attributes == nil {
-		d.e.Attributes = map[string]any{}
-	}
-	for d.more('}') {
-		name := d.name()
-		v, err := d.value(2)
-		if err != nil {
-			return err.in(name)
-		}
-		d.e.Attributes[name] = v
-	}
-	if len(d.e.Attributes) == 0 {
-		d.e.Attributes = nil
-	}
-	return nil
-}
-
-func (d *decoder) details() *DecodeError {
+// members reads an object of attributes or details; an empty one is not given.
+func (d *decoder) members(to *map[string]any) *DecodeError {
 	if d.null() {
 		return nil
 	}
@@ -143,7 +146,7 @@ func (d *decoder) details() *DecodeError {
 	}
 	m, err := d.object(2)
 	if err == nil && len(m) > 0 {
-		d.e.Details = m
+		*to = m
 	}
 	return err
 }
@@ -209,8 +212,11 @@ func (d *decoder) success() *DecodeError {
 	if c != 't' && c != 'f' {
 		return wrongType("true or false", c)
 	}
-	d.skip()
-	ok := c == 't'
+	v, err := d.value(2)
+	if err != nil {
+		return err
+	}
+	ok := v == true
 	d.e.Success = &ok
 	return nil
 }
@@ -222,14 +228,18 @@ func (d *decoder) error() *DecodeError {
 		d.e.Error = &Error{Message: d.text()}
 		return nil
 	}
-	ok, err := d.open("a string, or an object with type, message and stack")
-	if !ok {
-		return err
+	if d.null() {
+		return nil
+	}
+	if c := d.s[d.i]; c != '{' {
+		return wrongType("a string, or an object with type, message and stack", c)
 	}
 	e := &Error{}
+	var given names
 	var others map[string]any
-	for d.more('}') {
+	for more := d.first('}'); more; more = d.next('}') {
 		name := d.name()
+		d.broken = d.broken || given.again(name)
 		var err *DecodeError
 		switch name {
 		case "type":
@@ -255,18 +265,6 @@ func (d *decoder) error() *DecodeError {
 	return nil
 }
 
-// open enters an object; null is not given.
-func (d *decoder) open(want string) (bool, *DecodeError) {
-	if d.null() {
-		return false, nil
-	}
-	if c := d.s[d.i]; c != '{' {
-		return false, wrongType(want, c)
-	}
-	d.i++
-	return true, nil
-}
-
 // string reads a string field; null is not given.
 func (d *decoder) string(to *string) *DecodeError {
 	if d.null() {
@@ -284,7 +282,7 @@ func (d *decoder) null() bool {
 	if d.s[d.i] != 'n' {
 		return false
 	}
-	d.i += len("null")
+	d.word("null")
 	return true
 }
 

@@ -11,8 +11,17 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
+// refusal says why a line is refused in which reading came to a fault. That it is
+// not JSON at all, if only behind the fault, comes first.
+func refusal(line []byte, fault *DecodeError) *DecodeError {
+	if !jsontext.Value(line).IsValid() {
+		return syntaxFault(line)
+	}
+	return fault
+}
+
 // syntaxFault says why a line is not JSON. It reads the line again, since the
-// quick check only says no, and it shows names of members but never a byte of a
+// walker only says no, and it shows names of members but never a byte of a
 // value.
 func syntaxFault(line []byte) *DecodeError {
 	if len(bytes.TrimSpace(line)) == 0 {
