@@ -1,13 +1,11 @@
 package archive
 
 import (
-	"time"
-
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
-// Metrics of archivers and verifications. One set serves all streams of a
+// Metrics of archivers. One set serves all streams of a
 // process.
 type Metrics struct {
 	lag        *prometheus.GaugeVec
@@ -18,8 +16,6 @@ type Metrics struct {
 	adoptions  *prometheus.CounterVec
 	missing    *prometheus.CounterVec
 	trimmed    *prometheus.GaugeVec
-	verified   prometheus.Gauge
-	problems   prometheus.Gauge
 }
 
 // NewMetrics registers the metrics with reg, which may be nil.
@@ -40,15 +36,5 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		adoptions:  counter("adoptions_total", "Objects of other archivers that were compared and adopted."),
 		missing:    counter("missing_total", "Sequences recorded as missing, by reason.", "reason"),
 		trimmed:    gauge("trimmed_sequence", "Sequence below which the stream was trimmed."),
-		verified: f.NewGauge(prometheus.GaugeOpts{Name: "millrace_archive_verified_timestamp_seconds",
-			Help: "When the archive was last verified, Unix time; 0 for never."}),
-		problems: f.NewGauge(prometheus.GaugeOpts{Name: "millrace_archive_verify_problems",
-			Help: "Problems that the last verification found."}),
 	}
-}
-
-// Verified notes a verification.
-func (m *Metrics) Verified(at time.Time, r *Report) {
-	m.verified.Set(float64(at.UnixNano()) / 1e9)
-	m.problems.Set(float64(len(r.Problems)))
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Options says what Verify looks at.
@@ -18,6 +19,27 @@ type Options struct {
 	// Kept are heads that somebody kept elsewhere. Each must still be in the
 	// archive: then nothing before it was altered or removed since.
 	Kept []Head
+	// Since and Until bound what is read in full, and the problems of single objects
+	// that are told, to what arrived Since <= arrival < Until, Unix ns, 0: no bound.
+	// How the objects hang together is looked at from the beginning to the end.
+	Since, Until int64
+	// Each, if set, is given every message that a full verification reads, in order:
+	// stream by stream, epoch by epoch, and each once, those of an object that is
+	// damaged up to the damage. The record is valid during the call. An error of
+	// Each ends Verify and is returned.
+	Each func(*Record) error
+	// Segments reads the messages of a segment for Each, as Filter.Segments does.
+	Segments func(ctx context.Context, c Chain, s Segment, fn func(*Record) error) error
+}
+
+// within tells whether something of what arrived from one time to another is read.
+func (o *Options) within(from, to int64) bool {
+	return (o.Since == 0 || to >= o.Since) && (o.Until == 0 || from < o.Until)
+}
+
+// days tells whether something that arrived on a day is read.
+func (o *Options) days(day string) bool {
+	return (o.Since == 0 || day >= dayOf(o.Since)) && (o.Until == 0 || day <= dayOf(o.Until-1))
 }
 
 // Head commits to everything in a chain up to a sequence.
@@ -43,7 +65,10 @@ type ChainReport struct {
 	Bytes    int64  `json:"bytes"`
 	Count    uint64 `json:"count"` // messages, ticks too
 	Ticks    uint64 `json:"ticks"`
-	Arrival  int64  `json:"arrival"` // the chain is complete up to this arrival, exclusive, Unix ns
+	// ArrivalFrom is the running maximum before its first message; the chain is
+	// complete from there up to Arrival, exclusive, Unix ns.
+	ArrivalFrom int64 `json:"arrival_from"`
+	Arrival     int64 `json:"arrival"`
 	// Missing are the sequences that are recorded as missing, with the reasons: no
 	// fault of the archive.
 	Missing []Missing `json:"missing,omitempty"`
@@ -137,6 +162,9 @@ func (v *verifier) declared(c Chain, last string) (string, error) {
 }
 
 func (v *verifier) problem(key string, seq uint64, what string) {
+	if _, rest, ok := strings.Cut(key, "/dt="); ok && !v.o.days(rest[:min(len(rest), len(time.DateOnly))]) {
+		return
+	}
 	v.report.Problems = append(v.report.Problems, Problem{key, seq, what})
 }
 
@@ -170,7 +198,7 @@ func (v *verifier) chain(c Chain, prev string) (hash string, err error) {
 			v.problem(o.Key, n.First, fmt.Sprintf("a ghost: other objects cover everything up to %d, so that it does not count", tip.First-1))
 			continue
 		}
-		x, hash, err := v.object(o)
+		x, hash, err := v.object(o, n, v.o.Each)
 		if corrupt := (*CorruptError)(nil); errors.As(err, &corrupt) {
 			v.problem(o.Key, max(n.First, corrupt.After+1), corrupt.Error())
 			lost = true
@@ -201,12 +229,15 @@ func (v *verifier) chain(c Chain, prev string) (hash string, err error) {
 	return tip.Hash, nil
 }
 
-// object reads an object's index, and everything else of it if the verification
-// is full.
-func (v *verifier) object(o Object) (*Index, string, error) {
+// object reads an object's index and, if the verification is full, everything else
+// of it, which it gives to each if the index is that of n.
+func (v *verifier) object(o Object, n Name, each func(*Record) error) (*Index, string, error) {
 	x, hash, err := readIndex(v.ctx, v.store, o)
-	if err != nil || !v.o.Full {
+	if err != nil || !v.o.Full || !v.o.within(x.ArrivalFrom, x.ArrivalTo) {
 		return x, hash, err
+	}
+	if x.check(n) != nil {
+		each = nil
 	}
 	body, err := v.store.Get(v.ctx, o.Key, 0, -1)
 	if err != nil {
@@ -225,5 +256,17 @@ func (v *verifier) object(o Object) (*Index, string, error) {
 		if !r.readable() {
 			return nil, "", r.corrupt(r.off, "the payload of sequence %d does not decode", rec.Seq)
 		}
+		if err := v.give(n.Chain, rec, each); err != nil {
+			return nil, "", err
+		}
 	}
+}
+
+// give hands a message over that is within the bounds.
+func (v *verifier) give(c Chain, r *Record, each func(*Record) error) error {
+	if each == nil || !v.o.within(r.Arrival, r.Arrival) {
+		return nil
+	}
+	r.Chain = c
+	return each(r)
 }

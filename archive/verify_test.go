@@ -11,9 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/testutil"
-
 	"github.com/dermai/millrace/archive"
 	"github.com/dermai/millrace/fence"
 )
@@ -96,11 +93,6 @@ func TestVerifyReport(t *testing.T) {
 	if err != nil || len(r.Chains) != 1 {
 		t.Errorf("of AUDIT alone: %v, %v", r.Chains, err)
 	}
-	reg := prometheus.NewRegistry()
-	archive.NewMetrics(reg).Verified(time.Unix(17, 0), &r)
-	want := "# HELP millrace_archive_verified_timestamp_seconds When the archive was last verified, Unix time; 0 for never.\n" +
-		"# TYPE millrace_archive_verified_timestamp_seconds gauge\nmillrace_archive_verified_timestamp_seconds 17\n"
-	must(t, testutil.GatherAndCompare(reg, strings.NewReader(want), "millrace_archive_verified_timestamp_seconds"))
 }
 
 // TestVerifyFindsTampering: whatever is done to an object, the full verification

@@ -33,7 +33,7 @@ func (v *verifier) compacted(c Chain, tip *Tip, r *ChainReport) (carried map[str
 			v.count(r, x, hash)
 		}
 		r.Segments++
-		return v.segment(commit, r)
+		return v.segment(c, commit, r)
 	})
 	if err == nil {
 		return carried, v.removed(m, carried)
@@ -47,6 +47,9 @@ func (v *verifier) compacted(c Chain, tip *Tip, r *ChainReport) (carried map[str
 
 // count adds what an index covers to a report.
 func (v *verifier) count(r *ChainReport, x *Index, hash string) {
+	if r.Hash == "" {
+		r.ArrivalFrom = x.ArrivalFrom
+	}
 	r.Head = Head{r.Chain, x.Last, hash}
 	v.hashes[hash] = true
 	if slices.Contains(v.o.Kept, r.Head) {
@@ -55,14 +58,17 @@ func (v *verifier) count(r *ChainReport, x *Index, hash string) {
 	r.Count += x.Count
 	r.Ticks += x.Ticks
 	r.Arrival = x.ArrivalTo
-	r.Missing = append(r.Missing, x.Missing...)
+	if v.o.within(x.ArrivalFrom, x.ArrivalTo) {
+		r.Missing = append(r.Missing, x.Missing...)
+	}
 }
 
 // segment checks the object of a segment.
-func (v *verifier) segment(commit *Commit, r *ChainReport) error {
+func (v *verifier) segment(c Chain, commit *Commit, r *ChainReport) error {
 	s := &commit.Segment
+	full := v.o.Full && v.o.within(s.ArrivalFrom, s.ArrivalTo)
 	off, n := max(0, s.Bytes-1), int64(2) // the last byte, and nothing behind it
-	if v.o.Full {
+	if full {
 		off, n = 0, -1
 	}
 	body, err := v.store.Get(v.ctx, s.Key, off, n)
@@ -81,10 +87,17 @@ func (v *verifier) segment(commit *Commit, r *ChainReport) error {
 	}
 	r.Bytes += s.Bytes
 	switch {
-	case !v.o.Full && size != 1:
+	case !full && size != 1:
 		v.problem(s.Key, s.First, fmt.Sprintf("the segment does not have the %d bytes that were written", s.Bytes))
-	case v.o.Full && hex.EncodeToString(h.Sum(nil)) != s.SHA256:
+	case full && hex.EncodeToString(h.Sum(nil)) != s.SHA256:
 		v.problem(s.Key, s.First, "the segment is not as it was written")
+	case full && v.o.Each != nil && v.o.Segments != nil:
+		err := v.o.Segments(v.ctx, c, *s, func(rec *Record) error { return v.give(c, rec, v.o.Each) })
+		if errors.Is(err, ErrNotFound) {
+			v.problem(s.Key, s.First, "it was removed while it was being verified")
+			return nil
+		}
+		return err
 	}
 	return nil
 }
@@ -113,10 +126,10 @@ func (v *verifier) removed(m *Manifest, carried map[string]string) error {
 // replaced checks an object that a segment replaced and that is still there: in a
 // full verification it must have the hash that its segment's commit carries.
 func (v *verifier) replaced(o Object, n Name, hash string) error {
-	if !v.o.Full {
+	if !v.o.Full || !v.o.days(n.Day) {
 		return nil
 	}
-	_, got, err := v.object(o)
+	_, got, err := v.object(o, n, nil)
 	switch corrupt := (*CorruptError)(nil); {
 	case errors.As(err, &corrupt):
 		v.problem(o.Key, max(n.First, corrupt.After+1), corrupt.Error())

@@ -46,7 +46,14 @@ func fetch(ctx context.Context, store archive.Store, key, dir string) (f *os.Fil
 // segment or its object. The payload of a message from a segment is what it was
 // packed from.
 func Cat(ctx context.Context, store archive.Store, f archive.Filter, fn func(*archive.Record) error) error {
-	f.Segments = func(ctx context.Context, c archive.Chain, s archive.Segment, fn func(*archive.Record) error) error {
+	f.Segments = Segments(store)
+	return archive.Cat(ctx, store, f, fn)
+}
+
+// Segments reads the messages of segments, as archive.Filter and archive.Options
+// have it done.
+func Segments(store archive.Store) func(context.Context, archive.Chain, archive.Segment, func(*archive.Record) error) error {
+	return func(ctx context.Context, c archive.Chain, s archive.Segment, fn func(*archive.Record) error) error {
 		file, size, sha, err := fetch(ctx, store, s.Key, "")
 		if err != nil {
 			return err
@@ -58,5 +65,4 @@ func Cat(ctx context.Context, store archive.Store, f archive.Filter, fn func(*ar
 		_, err = segment.Read(file, size, c, fn)
 		return err
 	}
-	return archive.Cat(ctx, store, f, fn)
 }

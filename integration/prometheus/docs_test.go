@@ -17,6 +17,7 @@ import (
 	"github.com/dermai/millrace/archive/compact"
 	"github.com/dermai/millrace/internal/app/ops"
 	"github.com/dermai/millrace/internal/broker"
+	"github.com/dermai/millrace/internal/proof"
 	"github.com/dermai/millrace/notify"
 	"github.com/dermai/millrace/pipeline"
 	"github.com/dermai/millrace/sinks"
@@ -90,7 +91,11 @@ func registered(t *testing.T) map[string]string {
 		"stages":  func(r prometheus.Registerer) { stages.NewMetrics(r) },
 		"events":  func(r prometheus.Registerer) { sinks.NewPrometheus(sinks.PrometheusConfig{}, r) },
 		"notify":  func(r prometheus.Registerer) { notify.NewMetrics(r) },
-		"archive": func(r prometheus.Registerer) { archive.NewMetrics(r); compact.NewMetrics(r) },
+		"archive": func(r prometheus.Registerer) {
+			archive.NewMetrics(r)
+			compact.NewMetrics(r)
+			proof.NewDaily(nil, r, nil, nil)
+		},
 	} {
 		var r recorder
 		register(&r)

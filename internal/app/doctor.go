@@ -57,7 +57,7 @@ func (c *doctorCommand) Run(ctx context.Context, s *session) error {
 		run  func(context.Context) error
 	}{
 		{"sync", x.sync}, {"streams", x.streams}, {"clock", x.clock}, {"fill", x.fill}, {"processors", x.processors},
-		{"reduce", x.reduced}, {"receivers", x.told}, {"archive", x.archived}, {"quarantine", x.quarantine},
+		{"reduce", x.reduced}, {"receivers", x.told}, {"archive", x.archived}, {"verify", x.verified}, {"quarantine", x.quarantine},
 	} {
 		if err := check.run(ctx); err != nil { // one that cannot look does not keep the others from it
 			if err := x.says(check.name, "bad", err.Error(), "see what the streams check says, then run me again"); err != nil {

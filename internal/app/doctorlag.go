@@ -11,6 +11,7 @@ import (
 
 	"github.com/dermai/millrace/archive"
 	"github.com/dermai/millrace/fence"
+	"github.com/dermai/millrace/internal/proof"
 	"github.com/dermai/millrace/schemas"
 )
 
@@ -169,6 +170,36 @@ func (x *examination) archived(ctx context.Context) error {
 		}
 	}
 	return x.says("archive", "ok", "no event waits for longer than the archive lets it", "")
+}
+
+// verifyLate is how old the last day may be that was looked at.
+const verifyLate = 48 * time.Hour
+
+// verified tells what was found when a day was last looked at.
+func (x *examination) verified(ctx context.Context) error {
+	if !x.config.Archive.Enabled || !x.config.Verify.Daily {
+		return x.says("verify", "off", "verify.daily is false: nobody looks whether something is missing", "")
+	}
+	store, err := x.readArchive()
+	if err != nil {
+		return x.says("verify", "bad", err.Error(), "start an archiver, and read what it logs")
+	}
+	defer store.Close()
+	r, err := proof.Last(ctx, store)
+	if err != nil {
+		return err
+	}
+	if r == nil {
+		return x.says("verify", "ok", "no day is over and looked at yet", "")
+	}
+	detail := fmt.Sprintf("%s of the day before %s, looked at %s", plural(len(r.Findings)+r.More, "finding"), clock(r.Until), clock(r.Ended))
+	if !r.OK() {
+		return x.says("verify", "bad", detail+"; the first: "+r.Findings[0].String(), "run millrace verify --from "+clock(r.Since)+" --to "+clock(r.Until))
+	}
+	if time.Duration(x.now-r.Until) > verifyLate {
+		return x.says("verify", "bad", detail, "read why in the archiver's log, or run millrace verify")
+	}
+	return x.says("verify", "ok", detail, "")
 }
 
 // quarantineRecent is how recent a quarantined item is news.

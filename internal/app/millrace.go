@@ -14,6 +14,7 @@ type millrace struct {
 	Quarantine quarantineCommand `cmd:"" help:"Look at what could not be processed, and give it back."`
 	Spool      spoolCommand      `cmd:"" help:"Look into the spool of a publisher."`
 	Archive    archiveCommand    `cmd:"" help:"Look into the archive and prove it."`
+	Verify     verifyCommand     `cmd:"" help:"Prove that nothing was lost between publishers, streams, quarantine and archive, or name what was."`
 	Doctor     doctorCommand     `cmd:"" help:"Look at everything the deployment rests on, and say what is wrong and how to mend it."`
 	Config     configCommand     `cmd:"" help:"Check and show the configuration."`
 }

@@ -161,6 +161,8 @@ func (n *node) keep(ctx context.Context) error {
 	}
 	return errors.Join(archiver.Run(ctx, archiver.Config{
 		Compact:  compacts,
+		Verify:   n.config.Verify.Daily,
+		Expect:   expected(n.config.Verify),
 		Conn:     n.conn,
 		Store:    store,
 		CutBytes: int64(n.config.Archive.CutBytes),

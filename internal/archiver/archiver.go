@@ -14,6 +14,7 @@ import (
 	"github.com/dermai/millrace/archive/compact"
 	"github.com/dermai/millrace/fence"
 	"github.com/dermai/millrace/internal/app/ops"
+	"github.com/dermai/millrace/internal/proof"
 	"github.com/dermai/millrace/pipeline"
 	"github.com/dermai/millrace/schemas"
 	"github.com/dermai/millrace/stages"
@@ -27,7 +28,10 @@ type Config struct {
 	CutBytes int64
 	CutAge   time.Duration
 	// Compact, if set, is how objects become segments.
-	Compact  *compact.Config
+	Compact *compact.Config
+	// Verify looks at each day when it is over; Expect are publishers that must speak.
+	Verify   bool
+	Expect   []proof.Expected
 	Health   *ops.Health
 	Registry prometheus.Registerer
 	Log      zerolog.Logger
@@ -62,6 +66,9 @@ func Run(ctx context.Context, c Config) error {
 	streams.Go(func() error { return a.partitions(ctx, streams) })
 	if a.Compact != nil {
 		streams.Go(func() error { return a.compact(ctx) })
+	}
+	if a.Verify {
+		streams.Go(func() error { return a.verify(ctx) })
 	}
 	return streams.Wait()
 }

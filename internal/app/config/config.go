@@ -39,6 +39,8 @@ type Config struct {
 	Rules []Path `yaml:"rules"`
 	// Archive is where every event is kept.
 	Archive Archive `yaml:"archive"`
+	// Verify is how it is proven that nothing was lost.
+	Verify Verify `yaml:"verify"`
 	// Publisher is how events come in from files.
 	Publisher Publisher `yaml:"publisher"`
 	// Metrics are those that are made from events.
@@ -133,6 +135,24 @@ type Compact struct {
 	Grace time.Duration `yaml:"grace"`
 }
 
+// Verify is how it is proven that nothing was lost; see docs/verify.md.
+type Verify struct {
+	// Daily says that archivers look at each UTC day when it is over. Default: true.
+	Daily bool `yaml:"daily"`
+	// Expect are the publishers that must speak. Default: none.
+	Expect []Expected `yaml:"expect"`
+}
+
+// Expected is a publisher that must speak.
+type Expected struct {
+	// Service is its name, as in its events.
+	Service string `yaml:"service"`
+	// Kind is log, metric or audit.
+	Kind schemas.Kind `yaml:"kind"`
+	// Every is the longest time between two events of it, 1s or more.
+	Every time.Duration `yaml:"every"`
+}
+
 // S3 is a store with the interface of S3 that keeps If-None-Match.
 type S3 struct {
 	// Endpoint is https://host[:port]; http:// on loopback only. Default: none,
@@ -222,6 +242,7 @@ func Default() Config {
 		Deployment: Deployment{Tick: time.Second, Lateness: time.Second, Delay: 5 * time.Second},
 		Rules:      []Path{},
 		Archive:    Archive{Enabled: true, CutBytes: 10e6, Compact: Compact{Enabled: true, Bytes: 256 << 20, Grace: 96 * time.Hour}},
+		Verify:     Verify{Daily: true, Expect: []Expected{}},
 		Publisher:  Publisher{Zone: "UTC", Follow: []Path{}, Spool: Spool{Enabled: true, MaxBytes: 1e9}, Audit: Audit{Enabled: true}},
 		Metrics: Metrics{
 			Endpoints: []string{},
@@ -293,6 +314,18 @@ func (c Config) Validate() error {
 	}
 	if c.Archive.S3.Endpoint != "" && c.Archive.Dir != "" {
 		fault("archive.dir", "%q beside archive.s3: name one of them", string(c.Archive.Dir))
+	}
+	for i, p := range c.Verify.Expect {
+		path := fmt.Sprintf("verify.expect[%d]", i)
+		if p.Service == "" {
+			fault(path+".service", "missing; name the service, as in its events")
+		}
+		if p.Kind.Class() == "" {
+			fault(path+".kind", "%q: use log, metric or audit", p.Kind)
+		}
+		if p.Every < time.Second {
+			fault(path+".every", "%v: use 1s or more", p.Every)
+		}
 	}
 	if c.Publisher.Spool.MaxBytes < 2<<20 {
 		fault("publisher.spool.max_bytes", "%v: use 2MiB or more", c.Publisher.Spool.MaxBytes)
