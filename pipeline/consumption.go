@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -50,7 +51,7 @@ func (c *consumption[D]) run(ctx context.Context) error {
 	// A handler may go on for a while after ctx has ended.
 	handling, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
-	for range c.sub.Concurrency {
+	for range c.workers() {
 		working.Go(func() { c.work(ctx, handling) })
 	}
 	ended := make(chan struct{})
@@ -134,6 +135,19 @@ func (it *item) position() Position {
 // get their share.
 const pieces = 64
 
+// readers is how many workers there are at most where the handler is called by
+// one at a time: the others read ahead.
+const readers = 4
+
+// workers is how many take, read and handle. Where only one may handle, they do it
+// in the order in which they took, each when its turn has come.
+func (c *consumption[D]) workers() int {
+	if c.sub.Concurrency > 1 {
+		return c.sub.Concurrency
+	}
+	return min(readers, runtime.GOMAXPROCS(0))
+}
+
 // work gives items to the handler until there are no more. Once running has
 // ended it only finishes messages that the handler saw some of, and with handling
 // not even those.
@@ -143,21 +157,33 @@ func (c *consumption[D]) work(running, handling context.Context) {
 		most = max(most, pieces)
 	}
 	var items, given []*item
-	var batch []D
+	var read, batch []D
 	for {
-		if items = c.hand.take(items[:0], most); len(items) == 0 {
+		var turn turn
+		if items, turn = c.hand.take(items[:0], most); len(items) == 0 {
 			return
 		}
-		for _, it := range items {
+		read = slices.Grow(read[:0], len(items))[:len(items)]
+		for i, it := range items {
+			if it.verdict == nil {
+				it.verdict = it.of.bad
+			}
+			if it.verdict == nil {
+				it.verdict = c.decode(&read[i], it)
+			}
+		}
+		if c.sub.Concurrency == 1 {
+			<-turn.come
+		}
+		for i, it := range items {
 			if handling.Err() != nil || running.Err() != nil && !it.of.touched.Load() {
 				it.fate = dropped
 				continue
 			}
-			var d D
-			if !c.read(handling, &d, it) {
+			if !c.wants(handling, &read[i], it) {
 				continue
 			}
-			if batch, given = append(batch, d), append(given, it); len(batch) == c.most {
+			if batch, given = append(batch, read[i]), append(given, it); len(batch) == c.most {
 				c.give(handling, batch, given)
 				batch, given = batch[:0], given[:0]
 			}
@@ -165,20 +191,17 @@ func (c *consumption[D]) work(running, handling context.Context) {
 		if len(batch) > 0 {
 			c.give(handling, batch, given)
 		}
+		close(turn.over)
+		clear(read)
 		clear(batch[:cap(batch)])
 		batch, given = batch[:0], given[:0]
 		c.hand.giveBack(items)
 	}
 }
 
-// read makes the value of an item, and tells whether the handler shall have it.
-func (c *consumption[D]) read(ctx context.Context, d *D, it *item) bool {
-	if it.verdict == nil {
-		it.verdict = it.of.bad
-	}
-	if it.verdict == nil {
-		it.verdict = c.decode(d, it)
-	}
+// wants tells whether the handler shall have an item that was read. One that
+// could not be read goes into quarantine.
+func (c *consumption[D]) wants(ctx context.Context, d *D, it *item) bool {
 	if it.verdict != nil {
 		c.condemn(ctx, it)
 		return false

@@ -73,14 +73,17 @@ type hand struct {
 	opened  []*held   // with lines to give
 	ready   []*item   // to be given again, now
 	later   map[*item]*time.Timer
+	opening bool          // a worker opens messages
 	given   int           // items and messages that workers have
+	last    chan struct{} // closed when the worker that took last has handled
 	closing bool          // what is not touched is left to others
 	cut     bool          // what is touched, too
 	room    chan struct{} // closed when there is room again; nil: nobody waits
 }
 
 func newHand(limit int, open func(*held)) *hand {
-	h := &hand{limit: limit, open: open, later: map[*item]*time.Timer{}}
+	h := &hand{limit: limit, open: open, later: map[*item]*time.Timer{}, last: make(chan struct{})}
+	close(h.last)
 	h.work.L = &h.mu
 	return h
 }
@@ -118,9 +121,15 @@ func (h *hand) full() <-chan struct{} {
 	return h.room
 }
 
+// turn is when a worker may handle what it took, if only one at a time may.
+type turn struct {
+	come <-chan struct{} // closed when who took before has handled
+	over chan<- struct{} // to be closed by who took
+}
+
 // take waits for items and gives up to most of them, in memory of into. None:
 // there will be no more.
-func (h *hand) take(into []*item, most int) []*item {
+func (h *hand) take(into []*item, most int) ([]*item, turn) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for {
@@ -134,19 +143,25 @@ func (h *hand) take(into []*item, most int) []*item {
 			h.ready = h.ready[n:]
 		case len(h.opened) > 0:
 			into = h.lines(into, most)
-		case len(h.waiting) > 0 && h.retries < h.limit:
+		case len(h.waiting) > 0 && h.retries < h.limit && !h.opening:
 			h.unwrap(most)
 			continue
 		case h.closing && h.given == 0:
 			h.work.Broadcast()
-			return nil
+			return nil, turn{}
 		default:
 			h.work.Wait()
 			continue
 		}
 		if len(into) > 0 {
 			h.given += len(into)
-			return into
+			if len(h.ready)+len(h.opened)+len(h.waiting) > 0 {
+				h.work.Signal()
+			}
+			over := make(chan struct{})
+			t := turn{come: h.last, over: over}
+			h.last = over
+			return into, t
 		}
 	}
 }
@@ -175,7 +190,8 @@ func (h *hand) lines(into []*item, most int) []*item {
 func packed(data []byte) bool { return bytes.HasPrefix(data, []byte{0x28, 0xb5, 0x2f, 0xfd}) }
 
 // unwrap opens the next message, or several plain ones. Under the lock, which
-// it gives up meanwhile.
+// it gives up meanwhile. One worker at a time does, which keeps the order, and the
+// memory of what is unpacked in bounds.
 func (h *hand) unwrap(most int) {
 	n := 1
 	for n < min(most, len(h.waiting)) && !packed(h.waiting[n-1].data) && !packed(h.waiting[n].data) {
@@ -186,11 +202,13 @@ func (h *hand) unwrap(most int) {
 	clear(h.waiting[:n])
 	h.waiting = h.waiting[n:]
 	h.given += n
+	h.opening = true
 	h.mu.Unlock()
 	for _, m := range some {
 		h.open(m)
 	}
 	h.mu.Lock()
+	h.opening = false
 	h.given -= n
 	for _, m := range some {
 		m.left = len(m.lines)
@@ -342,14 +360,19 @@ func (h *hand) working(sources []*source) []jetstream.Msg {
 type recent struct {
 	seqs [4096]uint64
 	next int
+	most uint64 // the highest of all
 }
 
 func (r *recent) add(seq uint64) {
 	r.seqs[r.next] = seq
 	r.next = (r.next + 1) % len(r.seqs)
+	r.most = max(r.most, seq)
 }
 
 func (r *recent) has(seq uint64) bool {
+	if seq > r.most {
+		return false
+	}
 	for _, s := range r.seqs {
 		if s == seq {
 			return true

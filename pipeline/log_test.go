@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -57,7 +58,13 @@ func newLog(t *testing.T, c *pipeline.Conn) *pipeline.Log {
 	return l
 }
 
-func TestMain(m *testing.M) { pipelinetest.Main(m) }
+func TestMain(m *testing.M) {
+	if url := os.Getenv(consumeURL); url != "" {
+		fmt.Fprintln(os.Stderr, "error:", consumeUntilKilled(url))
+		os.Exit(1)
+	}
+	pipelinetest.Main(m)
+}
 
 func TestLogConformance(t *testing.T) {
 	for name, start := range map[string]func(t *testing.T) string{

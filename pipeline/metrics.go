@@ -68,7 +68,7 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		quarantined:   vec("quarantined_total", "Items put into quarantine.", "stage"),
 		consumed:      vec("consumer_events_total", "What consumers did with events: handled, skipped, retried, panicked, quarantined.", "consumer", "outcome"),
 		consumerLag: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Namespace: "millrace", Name: "consumer_lag_messages", Help: "Messages that no process of the consumer had taken when the last one came."}, []string{"consumer", "stream"}),
+			Namespace: "millrace", Name: "consumer_lag_messages", Help: "Messages that no process of the consumer had taken when the last one came, or the broker was last asked."}, []string{"consumer", "stream"}),
 		redelivered: vec("consumer_redelivered_total", "Messages that came again.", "consumer", "stream"),
 		fill: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Namespace: "millrace", Name: "stream_fill_ratio", Help: "Share of a stream's bytes that is used, when last looked at."}, []string{"stream"}),

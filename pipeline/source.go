@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/dermai/millrace/schemas"
@@ -82,6 +83,9 @@ func filtersOf(c jetstream.ConsumerConfig) []string {
 
 // run takes messages in hand until ctx ends; then none is on its way any more.
 func (s *source) run(ctx context.Context) {
+	var measuring sync.WaitGroup
+	measuring.Go(func() { s.measure(ctx) })
+	defer measuring.Wait()
 	wait := retryFirst
 	for ctx.Err() == nil {
 		var err error
@@ -111,6 +115,25 @@ func (s *source) run(ctx context.Context) {
 		case <-ctx.Done():
 		}
 		wait = min(2*wait, retryMost)
+	}
+}
+
+// measure keeps the lag current while no message comes.
+func (s *source) measure(ctx context.Context) {
+	tick := time.NewTicker(s.sub.AckWait / 3)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		asking, finish := s.conn.within(ctx)
+		consumer, err := s.conn.js.Consumer(asking, s.stream, s.sub.Name)
+		finish()
+		if err == nil { // run says what is wrong
+			s.lag.Set(float64(consumer.CachedInfo().NumPending))
+		}
 	}
 }
 

@@ -42,8 +42,10 @@ type Subscription struct {
 	// broker gives what is in hand to others; a handler may take longer, since the
 	// process says that it works. At least 1 s. 0: 30 s.
 	AckWait time.Duration
-	// MaxBytes of messages in hand, as they are stored, at least 1 MiB. Beside
-	// them each concurrent call may have a frame unpacked, at most 4 MiB.
+	// MaxBytes of messages in hand, as they are stored, at least 1 MiB; then no
+	// more are asked for, but up to 2 MiB of each stream may be on their way.
+	// Beside them each concurrent call may have a frame unpacked, at most 4 MiB;
+	// where Concurrency is 1, up to four are read ahead. One more waits for them.
 	// Processes share better with less. 0: 16 MiB.
 	MaxBytes int
 	// Grace is how long a handler may go on after ctx has ended before its own
