@@ -66,7 +66,8 @@ func List(ctx context.Context, store Store, f Filter) iter.Seq2[Listed, error] {
 }
 
 // Cat gives each message that is chosen to fn, once: stream by stream, epoch by
-// epoch, in order of sequence, ticks too (their payload is empty). The record is
+// epoch, in order of sequence, ticks too (their payload is empty). What retention
+// deleted is passed over; Deletions lists it. The record is
 // valid during the call. An error of fn ends Cat and is returned. After any
 // error what fn was given is not to be relied on: damage may be found behind it.
 func Cat(ctx context.Context, store Store, f Filter, fn func(*Record) error) error {
@@ -104,12 +105,11 @@ func catChain(ctx context.Context, store Store, c Chain, f *Filter, fn func(*Rec
 		if err != nil {
 			return err
 		}
-		if f.Segments == nil && tip.Key == "" && o.Name.First > max(f.From, 1) && o.Name.First <= m.Through()+1 &&
-			(f.Since == 0 || m.arrived(o.Name.First-1) >= f.Since) {
+		if f.Segments == nil && tip.Key == "" && m.holds(f.From, o.Name.First-1, f.Since) {
 			return fmt.Errorf("the messages before %d of %s are in segments alone", o.Name.First, c)
 		}
-		if tip.Key != "" && o.Name.First < tip.First {
-			continue // a ghost: Verify reports it
+		if tip.Key != "" && o.Name.before(tip.Name) {
+			continue // it was replaced, or is a ghost, which Verify reports
 		}
 		done, err := catObject(ctx, store, o, &tip, f, fn)
 		if err != nil {
@@ -220,7 +220,8 @@ func objects(ctx context.Context, store Store, c Chain, f *Filter) iter.Seq2[Nam
 		if f.Since > 0 {
 			after = c.prefix() + "dt=" + dayOf(f.Since) // arrivals of a day lie under it or later
 		}
-		// An object ends where the next one begins, so one is held back.
+		// An object ends where the next one begins, so one is held back. One that only
+		// ends a day begins there, too.
 		var held Named
 		for o, err := range store.List(ctx, c.prefix(), after) {
 			var n Name
@@ -234,7 +235,7 @@ func objects(ctx context.Context, store Store, c Chain, f *Filter) iter.Seq2[Nam
 			if f.To > 0 && n.First > f.To {
 				break
 			}
-			if held.Key != "" && n.First > f.From && !yield(held, nil) {
+			if held.Key != "" && (n.First > f.From || held.Name.First >= f.From) && !yield(held, nil) {
 				return
 			}
 			held = Named{o, n}

@@ -1,13 +1,11 @@
 package archive
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 
 	"github.com/dermai/millrace/fence"
-	"github.com/go-json-experiment/json"
 )
 
 // rewound deals with a stream that lost its tail. If somebody has opened a later
@@ -79,11 +77,7 @@ func declarationKey(c Chain) string { return "generation/" + c.String() + ".json
 
 // declare opens a generation, or gives what another archiver declared before.
 func declare(ctx context.Context, store Store, c Chain, d declaration) (*declaration, error) {
-	b, err := json.Marshal(&d)
-	if err == nil {
-		err = store.Put(ctx, declarationKey(c), bytes.NewReader(b), int64(len(b)))
-	}
-	if err != nil && !errors.Is(err, ErrExists) {
+	if err := putJSON(ctx, store, declarationKey(c), &d); err != nil && !errors.Is(err, ErrExists) {
 		return nil, fmt.Errorf("declare %s: %w", c, err)
 	}
 	return readDeclaration(ctx, store, c)
@@ -91,16 +85,13 @@ func declare(ctx context.Context, store Store, c Chain, d declaration) (*declara
 
 // readDeclaration reads what was declared of a generation, nil for nothing.
 func readDeclaration(ctx context.Context, store Store, c Chain) (*declaration, error) {
-	b, err := ReadAll(ctx, store, declarationKey(c))
+	var d declaration
+	err := readJSON(ctx, store, declarationKey(c), &d)
 	if errors.Is(err, ErrNotFound) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
-	}
-	var d declaration
-	if err := json.Unmarshal(b, &d); err != nil {
-		return nil, &ManifestError{declarationKey(c), err.Error()}
 	}
 	if d.Format != 1 {
 		return nil, &ManifestError{declarationKey(c), fmt.Sprintf("its format is %d; this build reads 1", d.Format)}

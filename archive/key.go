@@ -97,6 +97,10 @@ func (n Name) Key() string {
 
 const suffix = ".jsonl.zst"
 
+// before tells whether an object lies before another of its chain. One that only
+// ends a day begins where the next does.
+func (n Name) before(m Name) bool { return n.First < m.First || n.First == m.First && n.Day < m.Day }
+
 // ParseKey is the inverse of Key.
 func ParseKey(key string) (Name, error) {
 	var n Name
@@ -114,6 +118,31 @@ func ParseKey(key string) (Name, error) {
 		return n, fmt.Errorf("key %q is not l0/<class>/<stream>/<epoch>/dt=<day>/<first>%s", key, suffix)
 	}
 	return n, nil
+}
+
+// SegmentKey is the key of a segment.
+func SegmentKey(c Chain, day string, first, last uint64) string {
+	return fmt.Sprintf("l1/%s/dt=%s/%020d-%020d.parquet", c, day, first, last)
+}
+
+// parseSegmentKey gives the chain of a segment's key.
+func parseSegmentKey(key string) (c Chain, err error) {
+	wrong := fmt.Errorf("key %q is not l1/<class>/<stream>/<epoch>/dt=<day>/<first>-<last>.parquet", key)
+	part := strings.Split(key, "/")
+	if len(part) != 6 || part[0] != "l1" {
+		return c, wrong
+	}
+	c.Class, c.Stream = part[1], part[2]
+	if c.Epoch, err = parseEpoch(part[3]); err != nil {
+		return c, wrong
+	}
+	from, to, _ := strings.Cut(strings.TrimSuffix(part[5], ".parquet"), "-")
+	first, err1 := strconv.ParseUint(from, 10, 64)
+	last, err2 := strconv.ParseUint(to, 10, 64)
+	if err1 != nil || err2 != nil || SegmentKey(c, strings.TrimPrefix(part[4], "dt="), first, last) != key {
+		return c, wrong
+	}
+	return c, nil
 }
 
 // dayOf is the UTC day of a time, Unix ns.

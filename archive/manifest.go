@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -35,32 +36,32 @@ type Segment struct {
 	Committed int64 `json:"committed"` // by the compactor's clock, Unix ns
 }
 
-// SegmentKey is the key of a segment.
-func SegmentKey(c Chain, day string, first, last uint64) string {
-	return fmt.Sprintf("l1/%s/dt=%s/%020d-%020d.parquet", c, day, first, last)
-}
-
-// Commit is one entry of a manifest: it puts a segment in the place of the objects
-// behind those that the commit before replaced. Fields are only ever added.
+// Commit is one entry of a manifest. In format 1 it puts a segment in the place of
+// the objects behind those that the commit before replaced; in format 2 it takes
+// segments away. Fields are only ever added.
 type Commit struct {
-	Format  int     `json:"format"` // 1
+	Format  int     `json:"format"`
 	Chain   string  `json:"chain"`
 	Version uint64  `json:"version"` // from 1, without gap
 	Prev    string  `json:"prev,omitempty"`
-	Segment Segment `json:"segment"`
+	Segment Segment `json:"segment,omitzero"`
 	// Objects are the indexes of the objects that are replaced, as they stand in
 	// them: the chain of hashes goes on through them when the objects are gone.
-	Objects []string `json:"objects"`
+	Objects   []string   `json:"objects,omitempty"`
+	Retention *Retention `json:"retention,omitempty"`
 }
 
 // Manifest says what of a chain was compacted: everything before Tip. It is a
 // value; a later look may find more.
 type Manifest struct {
 	Chain    Chain
-	Version  uint64 // of the last commit, 0 for none
-	Hash     string // of the last commit
-	Segments []Segment
-	Tip      Tip // behind the last object that was replaced; zero if Version is 0
+	Version  uint64      // of the last commit, 0 for none
+	Hash     string      // of the last commit
+	Segments []Segment   // that are to be read, ascending
+	Deleted  []Tombstone // of those that are not, ascending
+	Tip      Tip         // behind the last object that was replaced; zero if Version is 0
+
+	checkpointed uint64 // version of the last checkpoint
 }
 
 // Through is the last sequence that is compacted, 0 for none.
@@ -83,12 +84,14 @@ func (e *ManifestError) Error() string { return e.Key + ": " + e.What }
 // Permanent tells that trying again is of no use.
 func (e *ManifestError) Permanent() bool { return true }
 
-// checkpoint is what every 100th commit leaves for readers.
+// checkpoint is what a commit of a segment leaves for readers, a hundred commits
+// behind the checkpoint before.
 type checkpoint struct {
-	Format   int       `json:"format"` // 1
-	Version  uint64    `json:"version"`
-	Hash     string    `json:"hash"`
-	Segments []Segment `json:"segments"`
+	Format   int         `json:"format"` // 1
+	Version  uint64      `json:"version"`
+	Hash     string      `json:"hash"`
+	Segments []Segment   `json:"segments"` // the last is that of the commit
+	Deleted  []Tombstone `json:"deleted,omitempty"`
 }
 
 const checkpointEvery = 100
@@ -146,16 +149,15 @@ func (m *Manifest) fromCheckpoint(ctx context.Context, store Store, fn func(*Com
 	if last == "" {
 		return nil
 	}
-	b, err := ReadAll(ctx, store, last)
-	if err != nil {
+	var p checkpoint
+	if err := readJSON(ctx, store, last, &p); err != nil {
 		return err
 	}
-	var p checkpoint
-	if err := json.Unmarshal(b, &p); err != nil || p.Format != 1 || checkpointKey(m.Chain, p.Version) != last || len(p.Segments) == 0 {
-		return &ManifestError{last, fmt.Sprintf("it is no checkpoint: %v", err)}
+	if p.Format != 1 || checkpointKey(m.Chain, p.Version) != last || len(p.Segments) == 0 {
+		return &ManifestError{last, "it is no checkpoint of this chain and version"}
 	}
 	// Its last commit is read again, for what stands in no checkpoint.
-	m.Version, m.Segments = p.Version-1, p.Segments[:len(p.Segments)-1]
+	m.Version, m.Segments, m.Deleted, m.checkpointed = p.Version-1, p.Segments[:len(p.Segments)-1], p.Deleted, p.Version
 	commit, hash, err := readCommit(ctx, store, m.Chain, p.Version)
 	if err != nil {
 		return err
@@ -177,7 +179,8 @@ func readCommit(ctx context.Context, store Store, c Chain, version uint64) (*Com
 	if err := json.Unmarshal(b, &commit); err != nil {
 		return nil, "", &ManifestError{key, err.Error()}
 	}
-	if commit.Format != 1 || commit.Chain != c.String() || commit.Version != version {
+	known := commit.Format == 1 && commit.Retention == nil || commit.Format == 2 && commit.Retention != nil
+	if !known || commit.Chain != c.String() || commit.Version != version {
 		return nil, "", &ManifestError{key, fmt.Sprintf("it is format %d, %s, version %d", commit.Format, commit.Chain, commit.Version)}
 	}
 	h := sha256.Sum256(b)
@@ -200,6 +203,13 @@ func (m *Manifest) apply(c *Commit, hash string, fn func(*Commit) error) error {
 	}
 	if c.Prev != m.Hash {
 		return wrong("it follows another commit than the one before it")
+	}
+	if c.Retention != nil {
+		if err := m.retain(c.Retention); err != nil {
+			return wrong(err.Error())
+		}
+		m.Version, m.Hash = c.Version, hash
+		return fn(c)
 	}
 	if first := max(m.Through()+1, m.Tip.First); s.First != first || len(c.Objects) == 0 {
 		return wrong(fmt.Sprintf("its segment begins at %d, not %d", s.First, first))
@@ -243,47 +253,52 @@ func parseCarried(text string) (*Index, string, error) {
 // objects with these indexes, and moves the manifest behind it. ErrExists: another
 // compactor was faster, or this one was before; read the manifest again.
 func (m *Manifest) Commit(ctx context.Context, store Store, s Segment, objects []string) error {
-	c := Commit{Format: 1, Chain: m.Chain.String(), Version: m.Version + 1, Prev: m.Hash, Segment: s, Objects: objects}
-	b, err := json.Marshal(&c)
-	if err != nil {
-		return fmt.Errorf("commit %s: %w", s.Key, err)
-	}
-	h := sha256.Sum256(b)
-	next := *m
-	next.Segments = append([]Segment(nil), m.Segments...)
-	if err := next.apply(&c, hex.EncodeToString(h[:]), func(*Commit) error { return nil }); err != nil {
+	if err := m.commit(ctx, store, Commit{Format: 1, Segment: s, Objects: objects}); err != nil {
 		return err
 	}
-	if err := store.Put(ctx, commitKey(m.Chain, c.Version), bytes.NewReader(b), int64(len(b))); err != nil {
-		return err
-	}
-	*m = next
-	if m.Version%checkpointEvery != 0 {
+	if m.Version-m.checkpointed < checkpointEvery {
 		return nil
 	}
 	return m.checkpoint(ctx, store)
 }
 
-// checkpoint leaves one for readers. Without it they only read more.
-func (m *Manifest) checkpoint(ctx context.Context, store Store) error {
-	b, err := json.Marshal(&checkpoint{1, m.Version, m.Hash, m.Segments})
-	if err == nil {
-		err = store.Put(ctx, checkpointKey(m.Chain, m.Version), bytes.NewReader(b), int64(len(b)))
+// commit puts the next commit and moves the manifest behind it.
+func (m *Manifest) commit(ctx context.Context, store Store, c Commit) error {
+	c.Chain, c.Version, c.Prev = m.Chain.String(), m.Version+1, m.Hash
+	key := commitKey(m.Chain, c.Version)
+	b, err := json.Marshal(&c)
+	if err != nil {
+		return fmt.Errorf("commit %s: %w", key, err)
 	}
-	if err != nil && !errors.Is(err, ErrExists) {
-		return fmt.Errorf("checkpoint of %s: %w", m.Chain, err)
+	h := sha256.Sum256(b)
+	next := *m
+	next.Segments = slices.Clone(m.Segments)
+	if err := next.apply(&c, hex.EncodeToString(h[:]), func(*Commit) error { return nil }); err != nil {
+		return err
 	}
+	if err := store.Put(ctx, key, bytes.NewReader(b), int64(len(b))); err != nil {
+		return err
+	}
+	*m = next
 	return nil
 }
 
-// arrived is a bound of the arrival of a compacted sequence, Unix ns.
-func (m *Manifest) arrived(seq uint64) int64 {
-	for _, s := range m.Segments {
-		if seq <= s.Last {
-			return s.ArrivalTo
-		}
+// checkpoint leaves one for readers. Without it they only read more.
+func (m *Manifest) checkpoint(ctx context.Context, store Store) error {
+	err := putJSON(ctx, store, checkpointKey(m.Chain, m.Version), &checkpoint{1, m.Version, m.Hash, m.Segments, m.Deleted})
+	if err != nil && !errors.Is(err, ErrExists) {
+		return fmt.Errorf("checkpoint of %s: %w", m.Chain, err)
 	}
-	return m.Tip.Arrival
+	m.checkpointed = m.Version
+	return nil
+}
+
+// holds tells whether a segment that is to be read may hold something of a range of
+// sequences that arrived since a time.
+func (m *Manifest) holds(from, to uint64, since int64) bool {
+	return slices.ContainsFunc(m.Segments, func(s Segment) bool {
+		return s.Messages > 0 && s.First <= to && s.Last >= from && s.ArrivalTo >= since
+	})
 }
 
 // Chains lists the chains of a class and stream, "" for every one.

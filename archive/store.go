@@ -35,18 +35,24 @@ type Store interface {
 
 // Remover is a Store that can forget. It removes what Removable allows and refuses
 // everything else; removing what is not there is no error. Whoever reads the
-// object meanwhile reads it to its end or gets an error.
+// object meanwhile reads it to its end or gets an error. Nobody removes but
+// through a View.
 type Remover interface {
 	Remove(ctx context.Context, key string) error
 }
 
-// Removable tells whether a key is of those that compaction replaces: objects of
-// telemetry. Nothing of the audit trail is ever removed.
+// Removable tells whether a key is of those that are ever removed: objects and
+// segments of telemetry and of the audit trail. What the archive knows of them,
+// and everything that is kept for ever, is not.
 func Removable(key string) error {
 	if err := CheckKey(key); err != nil {
 		return err
 	}
-	if n, err := ParseKey(key); err != nil || n.Class != string(schemas.Telemetry) {
+	n, err := ParseKey(key)
+	if err != nil {
+		n.Chain, err = parseSegmentKey(key)
+	}
+	if err != nil || n.Class != string(schemas.Telemetry) && n.Class != ClassAudit {
 		return fmt.Errorf("%s is nothing that may be removed", key)
 	}
 	return nil

@@ -72,6 +72,9 @@ type ChainReport struct {
 	// Missing are the sequences that are recorded as missing, with the reasons: no
 	// fault of the archive.
 	Missing []Missing `json:"missing,omitempty"`
+	// Deleted are the segments that retention deleted: no fault either. What they
+	// held counts above.
+	Deleted []Tombstone `json:"deleted,omitempty"`
 }
 
 // Problem is something that is not as it must be.

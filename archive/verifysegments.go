@@ -14,11 +14,15 @@ import (
 // compacted checks what of a chain is in segments: that its commits follow each
 // other, that the indexes which they carry make the chain that the objects made,
 // and that the segments are there, as they were written if the verification is
-// full. It moves the tip behind them. carried are the hashes of the objects that
-// were replaced, by key.
+// full, but for those that retention condemned. It moves the tip behind them. carried
+// are the hashes of the objects that were replaced, by key.
 func (v *verifier) compacted(c Chain, tip *Tip, r *ChainReport) (carried map[string]string, err error) {
 	carried = map[string]string{}
-	m, err := readManifest(v.ctx, v.store, c, false, func(commit *Commit) error {
+	known := &Manifest{Chain: c} // what the commits up to the first broken one say
+	_, err = readManifest(v.ctx, v.store, c, false, func(commit *Commit) error {
+		if commit.Retention != nil {
+			return known.retain(commit.Retention)
+		}
 		for _, text := range commit.Objects {
 			x, hash, err := parseCarried(text)
 			if err != nil {
@@ -32,17 +36,27 @@ func (v *verifier) compacted(c Chain, tip *Tip, r *ChainReport) (carried map[str
 			}
 			v.count(r, x, hash)
 		}
-		r.Segments++
-		return v.segment(c, commit, r)
+		known.Segments = append(known.Segments, commit.Segment)
+		return nil
 	})
-	if err == nil {
-		return carried, v.removed(m, carried)
+	broken := (*ManifestError)(nil)
+	if err != nil && !errors.As(err, &broken) {
+		return nil, err
 	}
-	if broken := (*ManifestError)(nil); errors.As(err, &broken) {
+	if broken != nil {
 		v.problem(broken.Key, tip.First, broken.What)
+	}
+	r.Deleted = known.Deleted
+	for _, s := range known.Segments {
+		r.Segments++
+		if err := v.segment(c, &s, r); err != nil {
+			return nil, err
+		}
+	}
+	if broken != nil {
 		return carried, nil
 	}
-	return nil, err
+	return carried, v.removed(known, carried)
 }
 
 // count adds what an index covers to a report.
@@ -64,8 +78,7 @@ func (v *verifier) count(r *ChainReport, x *Index, hash string) {
 }
 
 // segment checks the object of a segment.
-func (v *verifier) segment(c Chain, commit *Commit, r *ChainReport) error {
-	s := &commit.Segment
+func (v *verifier) segment(c Chain, s *Segment, r *ChainReport) error {
 	full := v.o.Full && v.o.within(s.ArrivalFrom, s.ArrivalTo)
 	off, n := max(0, s.Bytes-1), int64(2) // the last byte, and nothing behind it
 	if full {
@@ -103,7 +116,7 @@ func (v *verifier) segment(c Chain, commit *Commit, r *ChainReport) error {
 }
 
 // removed reports objects of the audit trail that are gone: theirs stay beside
-// their segments.
+// their segments, until retention removes both.
 func (v *verifier) removed(m *Manifest, carried map[string]string) error {
 	if m.Chain.Class == string(schemas.Telemetry) || len(carried) == 0 {
 		return nil
@@ -116,8 +129,12 @@ func (v *verifier) removed(m *Manifest, carried map[string]string) error {
 		there[o.Key] = true
 	}
 	for key := range carried {
-		if !there[key] {
-			v.problem(key, 0, "it was removed, although nothing of its class may be")
+		n, err := ParseKey(key)
+		if err != nil {
+			return err
+		}
+		if !there[key] && m.owner(n).At == 0 {
+			v.problem(key, 0, "it was removed, although its segment is there: objects of its class stay")
 		}
 	}
 	return nil

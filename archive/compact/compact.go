@@ -242,10 +242,10 @@ func (c *Compactor) readBack(ctx context.Context, chain archive.Chain, s *archiv
 // forget removes the objects whose segments were committed long enough ago. The
 // audit trail's stay: they are what its hashes are of.
 func (c *Compactor) forget(ctx context.Context, m *archive.Manifest) error {
-	remover, ok := c.store.(archive.Remover)
-	if !ok || m.Chain.Class != string(schemas.Telemetry) {
+	if _, ok := c.store.(archive.Remover); !ok || m.Chain.Class != string(schemas.Telemetry) {
 		return nil
 	}
+	telemetry := archive.NewView(c.store, schemas.Telemetry)
 	var through uint64
 	old := c.cfg.Now().Add(-c.cfg.Grace).UnixNano()
 	for _, s := range m.Segments {
@@ -264,7 +264,7 @@ func (c *Compactor) forget(ctx context.Context, m *archive.Manifest) error {
 	// Ascending, so that what is left is the end of the chain: an archiver that
 	// comes late and finds the object before its own gone knows that it did.
 	for _, o := range gone {
-		if err := remover.Remove(ctx, o.Key); err != nil {
+		if err := telemetry.Remove(ctx, o.Key); err != nil {
 			return err
 		}
 		c.cfg.Metrics.removed.Inc()

@@ -1,57 +1,26 @@
 package compact_test
 
 import (
-	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
-	"os"
-	"os/exec"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/dermai/millrace/archive"
+	"github.com/dermai/millrace/archive/archivetest"
 	"github.com/dermai/millrace/archive/compact"
 	"github.com/dermai/millrace/fence"
 )
 
-// endless is a stream of n messages that anybody can work out. A day has 400.
-type endless struct {
-	fence.Log
-	n uint64
+// endless is a stream that anybody can work out. A day has 400 messages.
+func endless() archivetest.Endless {
+	return archivetest.Endless{N: 1 << 40, Begin: noon, Every: 216 * time.Second}
 }
-
-func (l endless) entry(seq uint64) fence.Entry {
-	return fence.Entry{Seq: seq, Time: noon + int64(seq)*int64(216*time.Second), Subject: "events.0.log.api.l1",
-		Data: []byte(fmt.Sprintf("{\"message\":\"%d\"}\n", seq))}
-}
-
-func (l endless) Info(context.Context, string) (fence.Info, error) {
-	return fence.Info{Created: noon, First: 1, Last: l.n}, nil
-}
-
-func (l endless) Read(_ context.Context, _ string, from uint64, most int) (out []fence.Entry, err error) {
-	for seq := max(from, 1); seq <= l.n && len(out) < most; seq++ {
-		out = append(out, l.entry(seq))
-	}
-	return out, nil
-}
-
-const (
-	killDir  = "MILLRACE_TEST_KILL_DIR"
-	killWhat = "MILLRACE_TEST_KILL_WHAT"
-)
 
 // TestMain makes the test binary the processes that TestKill kills.
-func TestMain(m *testing.M) {
-	if dir := os.Getenv(killDir); dir != "" {
-		fmt.Fprintln(os.Stderr, workUntilKilled(dir, os.Getenv(killWhat)))
-		os.Exit(1)
-	}
-	os.Exit(m.Run())
-}
+func TestMain(m *testing.M) { archivetest.Main(m, workUntilKilled) }
 
 // workUntilKilled archives or compacts. Objects are removed as soon as they are
 // compacted, which no configuration of a deployment does: so every race is met.
@@ -60,7 +29,7 @@ func workUntilKilled(dir, what string) error {
 	if err != nil {
 		return err
 	}
-	a, err := archive.NewArchiver(endless{n: 1 << 40}, s, archive.Config{Stream: "EVENTS_0", CutBytes: 8_000})
+	a, err := archive.NewArchiver(endless(), s, archive.Config{Stream: "EVENTS_0", CutBytes: 8_000})
 	if err != nil {
 		return err
 	}
@@ -87,10 +56,6 @@ func workUntilKilled(dir, what string) error {
 func TestKill(t *testing.T) {
 	dir := t.TempDir()
 	rng := rand.New(rand.NewPCG(8, 9))
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
 	store, err := archive.OpenFileStore(dir)
 	if err != nil {
 		t.Fatal(err)
@@ -99,36 +64,7 @@ func TestKill(t *testing.T) {
 	var last uint64
 	var segments int
 	for range 12 {
-		var running []*exec.Cmd
-		for _, what := range []string{"archive", "archive", "compact", "compact"} {
-			cmd := exec.Command(self)
-			cmd.Env = append(os.Environ(), killDir+"="+dir, killWhat+"="+what)
-			cmd.Stderr = os.Stderr
-			out, err := cmd.StdoutPipe()
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := cmd.Start(); err != nil {
-				t.Fatal(err)
-			}
-			lines := bufio.NewReader(out)
-			if _, err := lines.ReadString('\n'); err != nil {
-				t.Fatalf("the process did not come up: %v", err)
-			}
-			go func() { _, _ = lines.WriteTo(new(strings.Builder)) }()
-			running = append(running, cmd)
-		}
-		for _, cmd := range running {
-			timer := time.NewTimer(time.Duration(rng.Int64N(int64(400 * time.Millisecond))))
-			<-timer.C
-			if err := cmd.Process.Kill(); err != nil {
-				t.Fatal(err)
-			}
-			var exit *exec.ExitError
-			if err := cmd.Wait(); !errors.As(err, &exit) || exit.Exited() {
-				t.Fatalf("it ended by itself: %v", err)
-			}
-		}
+		archivetest.Kill(t, rng, 400*time.Millisecond, dir, "archive", "archive", "compact", "compact")
 		r, err := archive.Verify(t.Context(), store, archive.Options{Full: true})
 		if err != nil {
 			t.Fatal(err)
@@ -140,11 +76,8 @@ func TestKill(t *testing.T) {
 		}
 		want := uint64(1)
 		err = compact.Cat(t.Context(), store, archive.Filter{}, func(r *archive.Record) error {
-			if e := (endless{}).entry(want); r.Seq != want || string(r.Payload) != string(e.Data) || r.Time != e.Time {
-				return fmt.Errorf("message %d reads %q; want %d, %q", r.Seq, r.Payload, want, e.Data)
-			}
 			want++
-			return nil
+			return endless().Follows(r, want-1)
 		})
 		if err != nil {
 			t.Fatal(err)

@@ -45,6 +45,7 @@ var arrows = map[string]string{
 	"archive/s3":         "archive internal/secret",
 	"archive/segment":    "schemas fence archive",
 	"archive/compact":    "schemas archive archive/segment",
+	"archive/retain":     "archive archive/segment",
 	"notify":             "schemas fence internal/chaos",
 	"sinks":              "schemas notify internal/secret",
 	"sources":            "schemas",
