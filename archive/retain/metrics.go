@@ -11,9 +11,9 @@ import (
 
 // Metrics of workers. One set serves all classes of a process.
 type Metrics struct {
-	segments, bytes, waiting, held *prometheus.GaugeVec
-	deleted, deletedBytes          *prometheus.CounterVec
-	last, failed                   *prometheus.GaugeVec
+	segments, bytes, waiting, held, holds *prometheus.GaugeVec
+	deleted, deletedBytes                 *prometheus.CounterVec
+	last, failed                          *prometheus.GaugeVec
 }
 
 // NewMetrics registers the metrics with reg, which may be nil.
@@ -30,6 +30,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		bytes:        gauge("bytes", "Bytes of the segments that are kept, as of the last run."),
 		waiting:      gauge("waiting", "Segments that are condemned and not removed yet, as of the last run."),
 		held:         gauge("held", "Segments past their time that legal holds keep, as of the last run."),
+		holds:        gauge("holds", "Legal holds in force, as of the last run."),
 		deleted:      counter("deleted_objects_total", "Objects and segments removed by retention."),
 		deletedBytes: counter("deleted_bytes_total", "Bytes of the objects and segments removed by retention."),
 		last:         gauge("run_timestamp_seconds", "When retention last ran to its end, Unix time; 0 for never."),
@@ -39,8 +40,8 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 
 // inventory is what a run leaves.
 type inventory struct {
-	segments, waiting int
-	bytes             int64
+	segments, waiting, holds int
+	bytes                    int64
 }
 
 func (i *inventory) count(m *archive.Manifest) {
@@ -68,5 +69,6 @@ func (m *Metrics) ran(class string, at time.Time, left inventory, r Result, err 
 	m.segments.WithLabelValues(class).Set(float64(left.segments))
 	m.bytes.WithLabelValues(class).Set(float64(left.bytes))
 	m.waiting.WithLabelValues(class).Set(float64(left.waiting))
+	m.holds.WithLabelValues(class).Set(float64(left.holds))
 	m.held.WithLabelValues(class).Set(float64(r.Held))
 }

@@ -47,6 +47,7 @@ type Worker struct {
 	store archive.View
 	cfg   Config
 	known map[question]bool
+	holds int // in force, when it last looked
 }
 
 // New prepares a worker for the class that the view shows.
@@ -61,7 +62,7 @@ func New(store archive.View, cfg Config) (*Worker, error) {
 	if cfg.Metrics == nil {
 		cfg.Metrics = NewMetrics(nil)
 	}
-	return &Worker{store, cfg, map[question]bool{}}, nil
+	return &Worker{store: store, cfg: cfg, known: map[question]bool{}}, nil
 }
 
 // Verdict is what becomes of a segment.
@@ -145,6 +146,7 @@ func (w *Worker) decide(ctx context.Context, m *archive.Manifest, now time.Time)
 	if err != nil {
 		return nil, err
 	}
+	w.holds = len(holds)
 	due := func(s archive.Segment) bool {
 		before := w.cfg.Before(now)
 		return !before.IsZero() && s.ArrivalTo < before.UnixNano()
@@ -208,6 +210,7 @@ func (w *Worker) Run(ctx context.Context) (Result, error) {
 		}
 		return nil
 	})
+	left.holds = w.holds
 	w.cfg.Metrics.ran(w.store.Class(), w.cfg.Now(), left, r, err)
 	return r, err
 }

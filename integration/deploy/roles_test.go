@@ -92,6 +92,7 @@ var subjects = map[string]string{
 	"ingest.log.billing":                          "",
 	"events.0.tick":                               "processor operator",
 	"audit.tick":                                  "processor operator",
+	"audit.millrace.l1":                           "publisher archiver operator",
 	"partials.0":                                  "processor operator",
 	"partials.audit":                              "processor operator",
 	"alerts.telemetry":                            "processor operator",

@@ -15,6 +15,7 @@ import (
 
 	"github.com/dermai/millrace/archive"
 	"github.com/dermai/millrace/archive/compact"
+	"github.com/dermai/millrace/archive/retain"
 	"github.com/dermai/millrace/internal/app/ops"
 	"github.com/dermai/millrace/internal/broker"
 	"github.com/dermai/millrace/internal/proof"
@@ -94,6 +95,7 @@ func registered(t *testing.T) map[string]string {
 		"archive": func(r prometheus.Registerer) {
 			archive.NewMetrics(r)
 			compact.NewMetrics(r)
+			retain.NewMetrics(r)
 			proof.NewDaily(nil, r, nil, nil)
 		},
 	} {

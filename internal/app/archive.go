@@ -18,6 +18,8 @@ type archiveCommand struct {
 	Cat     archiveCat     `cmd:"" help:"Print what was archived, in order: the events as JSON lines, or with -o json whole messages."`
 	Flush   archiveFlush   `cmd:"" help:"Archive what the streams hold now, without waiting for its age."`
 	Compact archiveCompact `cmd:"" help:"Turn the objects of events into segments, which are Parquet files."`
+	Retain  archiveRetain  `cmd:"" help:"Delete what is past its retention and under no legal hold; archivers do it daily."`
+	Hold    holdCommand    `cmd:"" help:"Legal holds: what retention must not delete."`
 	Verify  archiveVerify  `cmd:"" help:"Prove that the archive is complete and unaltered."`
 }
 
@@ -43,6 +45,9 @@ func (c *archiveLs) Run(ctx context.Context, s *session) error {
 	}
 	defer store.Close()
 	if err := s.out.header("FIRST", "LAST", "MESSAGES", "BYTES", "ARRIVED UP TO", "OBJECT"); err != nil {
+		return err
+	}
+	if err := s.listDeleted(ctx, store, c.filter()); err != nil {
 		return err
 	}
 	for o, err := range archive.List(ctx, store, c.filter()) {
@@ -145,6 +150,13 @@ func printVerified(out *printer, report *archive.Report) error {
 	for _, c := range report.Chains {
 		for _, m := range c.Missing {
 			if err := out.print(m, fmt.Sprintf("%s: %d to %d are missing: %s", c.Chain, m.From, m.To, m.Reason)); err != nil {
+				return err
+			}
+		}
+	}
+	for _, c := range report.Chains {
+		for _, t := range c.Deleted {
+			if err := out.print(t, c.Chain+": "+t.String()); err != nil {
 				return err
 			}
 		}

@@ -3,6 +3,7 @@ package app_test
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -13,11 +14,18 @@ import (
 	"github.com/dermai/millrace/schemas"
 )
 
-// mkarchive DIR archives three objects: two of ten events in EVENTS_0, one of an
-// audit event. It is a command of scripts.
+// mkarchive DIR [DAYS] archives three objects: two of ten events in EVENTS_0, one of
+// an audit event; before them, on each of so many days, one of an event in
+// EVENTS_0 and one of an audit event. It is a command of scripts.
 func mkarchive(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 1 {
-		ts.Fatalf("usage: mkarchive DIR")
+	days := 0
+	if len(args) == 2 {
+		n, err := strconv.Atoi(args[1])
+		ts.Check(err)
+		days = n
+	}
+	if neg || len(args) == 0 || len(args) > 2 {
+		ts.Fatalf("usage: mkarchive DIR [DAYS]")
 	}
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC).UnixNano()
 	log := &fencetest.Memory{Clock: func() int64 { now += int64(time.Second); return now }}
@@ -36,6 +44,13 @@ func mkarchive(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Check(err)
 		}
 		ts.Check(a.Flush(context.Background()))
+	}
+	for i := range days {
+		put("ingest.log.shop", fmt.Sprintf("of day %d", i+1))
+		flush("EVENTS_0")
+		put("ingest.audit.shop", fmt.Sprintf("an audit event of day %d", i+1))
+		flush("AUDIT")
+		now += int64(24 * time.Hour)
 	}
 	for i := range 20 {
 		put("ingest.log.shop", fmt.Sprintf("message %d", i+1))

@@ -14,11 +14,13 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/dermai/millrace/archive/compact"
+	"github.com/dermai/millrace/archive/retain"
 	"github.com/dermai/millrace/internal/app/ops"
 	"github.com/dermai/millrace/internal/archiver"
 	"github.com/dermai/millrace/internal/processor"
 	"github.com/dermai/millrace/notify"
 	"github.com/dermai/millrace/pipeline"
+	"github.com/dermai/millrace/schemas"
 	"github.com/dermai/millrace/sinks"
 )
 
@@ -159,17 +161,22 @@ func (n *node) keep(ctx context.Context) error {
 		c := n.compactConfig()
 		compacts = &c
 	}
+	var retention map[schemas.Class]retain.Config
+	if n.config.Archive.Retention.Enabled {
+		retention = n.retention(n.conn, onHost(n.name))
+	}
 	return errors.Join(archiver.Run(ctx, archiver.Config{
-		Compact:  compacts,
-		Verify:   n.config.Verify.Daily,
-		Expect:   expected(n.config.Verify),
-		Conn:     n.conn,
-		Store:    store,
-		CutBytes: int64(n.config.Archive.CutBytes),
-		CutAge:   n.config.Archive.CutAge,
-		Health:   n.health,
-		Registry: n.registry,
-		Log:      n.log,
+		Compact:   compacts,
+		Retention: retention,
+		Verify:    n.config.Verify.Daily,
+		Expect:    expected(n.config.Verify),
+		Conn:      n.conn,
+		Store:     store,
+		CutBytes:  int64(n.config.Archive.CutBytes),
+		CutAge:    n.config.Archive.CutAge,
+		Health:    n.health,
+		Registry:  n.registry,
+		Log:       n.log,
 	}), store.Close())
 }
 

@@ -5,8 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"os"
-	"os/user"
 	"slices"
 	"strings"
 	"time"
@@ -43,7 +41,7 @@ func (c *silenceAdd) Run(ctx context.Context, s *session) error {
 		if err := silences.Put(ctx, silence); err != nil {
 			return err
 		}
-		if err := s.audit(ctx, conn, silence.Author, "silence.add", silence); err != nil {
+		if err := s.auditSilence(ctx, conn, silence.Author, "silence.add", silence); err != nil {
 			return err
 		}
 		return s.out.print(silence, silence.ID)
@@ -89,17 +87,6 @@ func (c *silenceAdd) silence(now time.Time) (schemas.Silence, error) {
 	return silence, notify.ValidateSilence(silence)
 }
 
-// loggedIn is the name of the user, "" if it is not known.
-func loggedIn() string {
-	if name := os.Getenv("USER"); name != "" {
-		return name
-	}
-	if u, err := user.Current(); err == nil {
-		return u.Username
-	}
-	return ""
-}
-
 // withSilences connects and gives the silences to fn.
 func (s *session) withSilences(ctx context.Context, fn func(*pipeline.Conn, *pipeline.Silences) error) error {
 	conn, err := s.connect(ctx, "millrace silence", nil, nil)
@@ -110,21 +97,11 @@ func (s *session) withSilences(ctx context.Context, fn func(*pipeline.Conn, *pip
 	return fn(conn, pipeline.NewSilences(conn))
 }
 
-// audit publishes what an operator did as an audit event of the service millrace.
-func (s *session) audit(ctx context.Context, conn *pipeline.Conn, who, action string, silence schemas.Silence) error {
-	publisher, err := pipeline.NewPublisher(conn, pipeline.PublisherConfig{Service: "millrace", Partitions: s.config.Partitions})
-	if err != nil {
-		return err
-	}
-	success := true
-	err = publisher.Publish(ctx, schemas.Event{
-		Kind: schemas.KindAudit, Service: "millrace", User: who, Action: action, Resource: "silence " + silence.ID,
-		Details: map[string]any{"matchers": strings.Join(silence.Matchers, ", "), "ends": clock(silence.Ends), "comment": silence.Comment},
-		Success: &success,
+// auditSilence publishes what an operator did with a silence.
+func (s *session) auditSilence(ctx context.Context, conn *pipeline.Conn, who, action string, silence schemas.Silence) error {
+	return s.audit(ctx, conn, who, action, "silence "+silence.ID, map[string]any{
+		"matchers": strings.Join(silence.Matchers, ", "), "ends": clock(silence.Ends), "comment": silence.Comment,
 	})
-	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), stepLimit)
-	defer cancel()
-	return errors.Join(err, publisher.Close(last))
 }
 
 // silenceLs lists silences.
@@ -221,7 +198,7 @@ func (c *silenceRm) Run(ctx context.Context, s *session) error {
 		if who == "" {
 			who = loggedIn()
 		}
-		if err := s.audit(ctx, conn, who, "silence.rm", silence); err != nil {
+		if err := s.auditSilence(ctx, conn, who, "silence.rm", silence); err != nil {
 			return err
 		}
 		return s.out.print(silence, silence.ID+" is over")

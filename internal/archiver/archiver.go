@@ -12,6 +12,7 @@ import (
 
 	"github.com/dermai/millrace/archive"
 	"github.com/dermai/millrace/archive/compact"
+	"github.com/dermai/millrace/archive/retain"
 	"github.com/dermai/millrace/fence"
 	"github.com/dermai/millrace/internal/app/ops"
 	"github.com/dermai/millrace/internal/proof"
@@ -29,6 +30,9 @@ type Config struct {
 	CutAge   time.Duration
 	// Compact, if set, is how objects become segments.
 	Compact *compact.Config
+	// Retention is for how long segments of a class are kept; of a class that is not
+	// in it, for ever.
+	Retention map[schemas.Class]retain.Config
 	// Verify looks at each day when it is over; Expect are publishers that must speak.
 	Verify   bool
 	Expect   []proof.Expected
@@ -47,6 +51,10 @@ const (
 	lookEvery = time.Second
 	// compactEvery is how often it is looked for something to compact.
 	compactEvery = time.Minute
+	// retainEvery is how often what is past its time is deleted, and retainAgain how
+	// soon after a run that failed.
+	retainEvery = 24 * time.Hour
+	retainAgain = 10 * time.Minute
 )
 
 type archiver struct {
@@ -69,6 +77,9 @@ func Run(ctx context.Context, c Config) error {
 	}
 	if a.Verify {
 		streams.Go(func() error { return a.verify(ctx) })
+	}
+	if len(a.Retention) > 0 {
+		streams.Go(func() error { return a.retain(ctx) })
 	}
 	return streams.Wait()
 }

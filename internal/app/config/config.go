@@ -122,7 +122,30 @@ type Archive struct {
 	CutAge time.Duration `yaml:"cut_age"`
 	// Compact is how objects become segments.
 	Compact Compact `yaml:"compact"`
+	// Retention is for how long segments are kept.
+	Retention Retention `yaml:"retention"`
 }
+
+// Retention is for how long segments are kept, by when their events arrived.
+// Alerts and the control log are kept for ever.
+type Retention struct {
+	// Enabled says that archivers delete. Default: true.
+	Enabled bool `yaml:"enabled"`
+	// Telemetry is for how long logs and metrics are kept. Default: 90d.
+	Telemetry Period `yaml:"telemetry"`
+	// Audit is for how long the audit trail is kept. Default: 6y30d.
+	Audit Period `yaml:"audit"`
+	// ConfirmShortAudit confirms that audit is less than the 6 years for which
+	// 45 CFR 164.316(b)(2)(i) has documentation kept. Default: false.
+	ConfirmShortAudit bool `yaml:"confirm_short_audit"`
+	// Grace is for how long what is to be deleted stays, unread, 1h or more. In it a
+	// legal hold, or a longer retention, brings it back. Default: 96h.
+	Grace time.Duration `yaml:"grace"`
+}
+
+// legalYears is for how long an audit trail is kept, unless told otherwise twice:
+// 45 CFR 164.316(b)(2)(i).
+const legalYears = 6
 
 // Compact is how objects become segments, which are Parquet files.
 type Compact struct {
@@ -241,9 +264,13 @@ func Default() Config {
 		Replicas:   1,
 		Deployment: Deployment{Tick: time.Second, Lateness: time.Second, Delay: 5 * time.Second},
 		Rules:      []Path{},
-		Archive:    Archive{Enabled: true, CutBytes: 10e6, Compact: Compact{Enabled: true, Bytes: 256 << 20, Grace: 96 * time.Hour}},
-		Verify:     Verify{Daily: true, Expect: []Expected{}},
-		Publisher:  Publisher{Zone: "UTC", Follow: []Path{}, Spool: Spool{Enabled: true, MaxBytes: 1e9}, Audit: Audit{Enabled: true}},
+		Archive: Archive{
+			Enabled: true, CutBytes: 10e6,
+			Compact:   Compact{Enabled: true, Bytes: 256 << 20, Grace: 96 * time.Hour},
+			Retention: Retention{Enabled: true, Telemetry: Period{Days: 90}, Audit: Period{Years: legalYears, Days: 30}, Grace: 96 * time.Hour},
+		},
+		Verify:    Verify{Daily: true, Expect: []Expected{}},
+		Publisher: Publisher{Zone: "UTC", Follow: []Path{}, Spool: Spool{Enabled: true, MaxBytes: 1e9}, Audit: Audit{Enabled: true}},
 		Metrics: Metrics{
 			Endpoints: []string{},
 			Names:     []string{"system.cpu", "system.memory_percent", "system.disk_percent", "db.pool"},
@@ -309,6 +336,7 @@ func (c Config) Validate() error {
 	if d := c.Archive.Compact.Grace; d < time.Hour {
 		fault("archive.compact.grace", "%v: use 1h or more, so that readers come to their end", d)
 	}
+	retentionFaults(c.Archive, fault)
 	if c.Archive.S3 != (S3{}) && c.Archive.S3.Endpoint == "" {
 		fault("archive.s3.endpoint", "empty; name the store, such as https://s3.eu-central-1.amazonaws.com")
 	}
@@ -335,4 +363,18 @@ func (c Config) Validate() error {
 	}
 	sinkFaults(c.Sinks, fault)
 	return errors.Join(errors.Join(faults...), c.Notify.Validate())
+}
+
+func retentionFaults(c Archive, fault func(path, format string, args ...any)) {
+	r := c.Retention
+	if r.Audit.shorter(legalYears) && !r.ConfirmShortAudit {
+		fault("archive.retention.audit", "%v: the audit trail is kept for %d years by 45 CFR 164.316(b)(2)(i); use %dy or more, "+
+			"or confirm with archive.retention.confirm_short_audit: true", r.Audit, legalYears, legalYears)
+	}
+	if r.Grace < time.Hour {
+		fault("archive.retention.grace", "%v: use 1h or more, so that readers come to their end", r.Grace)
+	}
+	if c.Enabled && r.Enabled && !c.Compact.Enabled {
+		fault("archive.retention.enabled", "true: what is deleted are segments; set archive.compact.enabled: true, too, or this to false")
+	}
 }

@@ -170,6 +170,8 @@ func TestFaults(t *testing.T) {
 		"unknown keys": {text: "nats: {ulr: x}\nlogs: {level: info}\ndata: x\npublisher:\n  audit:\n    directory: x\n"},
 		"types":        {text: "partitions: many\ndata: [a, b]\nrules: a.yaml\nnats: localhost\nreceivers: {a: b}\narchive: {cut_bytes: 3 apples, cut_age: 5}\npublisher: {audit: {enabled: 'yes'}}\n"},
 		"values":       {text: "partitions: 0\nreplicas: 2\nlog: {level: loud, format: xml}\nhttp: {addr: '8480'}\ndeployment: {tick: 1ms, delay: -5s}\narchive: {cut_bytes: 1B, cut_age: 1ms}\npublisher: {zone: Mars/Olympus}\ndata: ''\n"},
+		"retention":    {text: "archive:\n  compact: {enabled: false}\n  retention: {audit: 5y300d, grace: 1m}\n"},
+		"periods":      {text: "archive: {retention: {telemetry: 3 months, audit: 30d6y}}\n"},
 		"ticks":        {text: "deployment: {tick: 250ms, lateness: 300ms, delay: 5100ms}\n"},
 		"syntax":       {text: "nats:\n  url: 'unclosed\n"},
 		"twice":        {text: "data: a\ndata: b\n"},
@@ -301,6 +303,26 @@ func TestSize(t *testing.T) {
 		var s config.Size
 		if err := s.UnmarshalText([]byte(text)); err == nil {
 			t.Errorf("%q: taken as %d", text, s)
+		}
+	}
+}
+
+// TestRetention: an audit trail of less than six years is taken when it was
+// confirmed, and periods are of the calendar.
+func TestRetention(t *testing.T) {
+	l := mustLoad(t, "archive: {retention: {telemetry: forever, audit: 1y, confirm_short_audit: true}}", config.Sources{})
+	r := l.Archive.Retention
+	now := time.Date(2028, 2, 29, 12, 0, 0, 0, time.UTC)
+	if got := r.Telemetry.Before(now); !got.IsZero() {
+		t.Errorf("forever is before %s", got)
+	}
+	if got, want := r.Audit.Before(now), time.Date(2027, 3, 1, 12, 0, 0, 0, time.UTC); !got.Equal(want) {
+		t.Errorf("a year before %s is %s; want %s", now, got, want)
+	}
+	for text, fine := range map[string]bool{"6y": true, "6y30d": true, "2196d": true, "2195d": false, "5y400d": true, "5y300d": false, "90d": false, "forever": true} {
+		_, err := load(t, "archive: {retention: {audit: "+text+"}}", config.Sources{})
+		if got := err == nil; got != fine {
+			t.Errorf("audit kept for %s: %v", text, err)
 		}
 	}
 }
