@@ -55,9 +55,9 @@ func TestNormalize(t *testing.T) {
 		want:     `{"kind":"log","service":"derm","level":"ERROR","message":"Failed","error":{"type":"KeyError","message":"no connection","stack":"Traceback (most recent call last):\nKeyError"}}`,
 	}, {
 		name:     "an exception whose message has several lines",
-		line:     `{"levelname": "ERROR", "message": "Failed", "exc_info": "Traceback (most recent call last):\nValueError: one\nand two"}`,
+		line:     `{"levelname": "ERROR", "message": "Failed", "exc_info": "Traceback (most recent call last):\n  File \"a.py\", line 1, in f\npsycopg2.errors.CheckViolation: no code\nDETAIL:  Row\n\nThe above exception was the direct cause of the following exception:\n\nTraceback (most recent call last):\n  File \"b.py\", line 2, in g\n    h()\nsqlalchemy.exc.IntegrityError: (psycopg2.errors.CheckViolation) no code\nDETAIL:  Row\n\n[SQL: INSERT]"}`,
 		defaults: sources.Defaults{Service: "derm"},
-		want:     `{"kind":"log","service":"derm","level":"ERROR","message":"Failed","error":{"stack":"Traceback (most recent call last):\nValueError: one\nand two"}}`,
+		want:     `{"kind":"log","service":"derm","level":"ERROR","message":"Failed","error":{"type":"sqlalchemy.exc.IntegrityError","message":"(psycopg2.errors.CheckViolation) no code\nDETAIL:  Row\n\n[SQL: INSERT]","stack":"Traceback (most recent call last):\n  File \"a.py\", line 1, in f\npsycopg2.errors.CheckViolation: no code\nDETAIL:  Row\n\nThe above exception was the direct cause of the following exception:\n\nTraceback (most recent call last):\n  File \"b.py\", line 2, in g\n    h()\nsqlalchemy.exc.IntegrityError: (psycopg2.errors.CheckViolation) no code\nDETAIL:  Row\n\n[SQL: INSERT]"}}`,
 	}, {
 		name:     "a traceback that was asked for where there is no exception",
 		line:     `{"levelname": "ERROR", "message": "m", "exc_info": "NoneType: None"}`,

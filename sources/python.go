@@ -167,8 +167,7 @@ func timeOf(v any, zone *time.Location) (int64, bool) {
 // exception.
 const noException = "NoneType: None"
 
-// adoptTraceback makes an exception of exc_info, whose last line begins with the
-// exception's type.
+// adoptTraceback makes an exception of exc_info.
 func adoptTraceback(e *schemas.Event) {
 	stack, ok := textOf(e.Attributes["exc_info"])
 	if !ok || stack == "" {
@@ -186,10 +185,8 @@ func adoptTraceback(e *schemas.Event) {
 	}
 	e.Error.Stack = stack
 	delete(e.Attributes, "exc_info")
-	last := strings.TrimRight(stack, "\n")
-	last = last[strings.LastIndexByte(last, '\n')+1:]
-	name, message, _ := strings.Cut(last, ": ")
-	if strings.ContainsAny(name, " \t") { // a message of several lines
+	name, message, _ := strings.Cut(raised(strings.TrimRight(stack, "\n")), ": ")
+	if strings.ContainsAny(name, " \t\n") { // no type
 		return
 	}
 	if e.Error.Type == "" {
@@ -198,6 +195,22 @@ func adoptTraceback(e *schemas.Event) {
 	if e.Error.Message == "" {
 		e.Error.Message = message
 	}
+}
+
+// raised is the exception that a traceback ends with: its type, and a message of one
+// line or more, such as those of databases. It follows the frames, which are
+// indented; without frames it is the last line.
+func raised(stack string) string {
+	const header = "Traceback (most recent call last):\n"
+	if at := strings.LastIndex(stack, header); at >= 0 {
+		for rest := stack[at+len(header):]; rest != ""; {
+			if rest[0] != ' ' {
+				return rest
+			}
+			_, rest, _ = strings.Cut(rest, "\n")
+		}
+	}
+	return stack[strings.LastIndexByte(stack, '\n')+1:]
 }
 
 // textOf reads a text that may come as a list of its lines.
