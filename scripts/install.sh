@@ -3,20 +3,22 @@
 # and changes nothing when all are there. Debian and Ubuntu; elsewhere it names
 # what is missing.
 set -euo pipefail
-PATH=$PATH:/usr/sbin # where servers are, and not everybody looks
+# Where servers are, and not everybody looks.
+PATH=$PATH:/usr/sbin:$(echo /usr/lib/postgresql/*/bin | tr ' ' :)
 
 # program:package
 needed=(
 	jq:jq zstd:zstd curl:curl
 	node:nodejs npm:npm
 	prometheus:prometheus promtool:prometheus postfix:postfix
+	postgres:postgresql pg_dump:postgresql-client
 	systemd-analyze:systemd
 )
 
 # Python module:package, of the system's own Python
 modules=(
 	fastapi:python3-fastapi uvicorn:python3-uvicorn sqlalchemy:python3-sqlalchemy
-	psutil:python3-psutil prometheus_client:python3-prometheus-client
+	psycopg2:python3-psycopg2 psutil:python3-psutil prometheus_client:python3-prometheus-client
 	pythonjsonlogger:python3-pythonjsonlogger
 )
 
@@ -40,7 +42,7 @@ fi
 echo "install: ${missing[*]}" >&2
 export DEBIAN_FRONTEND=noninteractive
 "${sudo[@]}" apt-get -qq update
-# No package may start a service: Prometheus's would take port 9090.
+# No package may start a service: Prometheus's would take port 9090, PostgreSQL's 5432.
 policy=/usr/sbin/policy-rc.d
 if [ ! -e "$policy" ]; then
 	printf '#!/bin/sh\nexit 101\n' | "${sudo[@]}" tee "$policy" >/dev/null

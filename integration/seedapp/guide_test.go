@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-var fence = regexp.MustCompile("(?ms)^( *)```(python|bash)\n(.*?)^ *```$")
+var block = regexp.MustCompile("(?ms)^( *)```(python|bash)\n(.*?)^ *```$")
 
 // elsewhere are blocks of the guide that no file of the application holds, by
 // how they begin, and why.
@@ -39,22 +39,22 @@ func TestGuide(t *testing.T) {
 		t.Fatal(err)
 	}
 	found := 0
-	for _, m := range fence.FindAllStringSubmatch(string(guide), -1) {
-		block := regexp.MustCompile("(?m)^"+m[1]).ReplaceAllString(m[3], "")
-		if at := strings.Index(block, "import psutil\n"); m[2] == "bash" && at >= 0 {
-			block = block[at:]
+	for _, m := range block.FindAllStringSubmatch(string(guide), -1) {
+		code := regexp.MustCompile("(?m)^"+m[1]).ReplaceAllString(m[3], "")
+		if at := strings.Index(code, "import psutil\n"); m[2] == "bash" && at >= 0 {
+			code = code[at:]
 		}
-		if known(block) {
+		if known(code) {
 			continue
 		}
 		in := 0
 		for _, f := range files {
-			if strings.Contains("\n"+f, "\n"+block) {
+			if strings.Contains("\n"+f, "\n"+code) {
 				in++
 			}
 		}
 		if in != 1 {
-			t.Errorf("%d files of the application hold this block of the guide:\n%s", in, block)
+			t.Errorf("%d files of the application hold this block of the guide:\n%s", in, code)
 		}
 		found++
 	}
@@ -63,9 +63,9 @@ func TestGuide(t *testing.T) {
 	}
 }
 
-func known(block string) bool {
+func known(code string) bool {
 	for prefix := range elsewhere {
-		if strings.HasPrefix(block, prefix) {
+		if strings.HasPrefix(code, prefix) {
 			return true
 		}
 	}

@@ -48,12 +48,24 @@ type Program struct {
 	Args []string
 	Dir  string   // where it runs, and its HOME
 	Env  []string // besides PATH and HOME: no other variable of ours decides what it does
+	// NotRoot is for a program that refuses to be root. Where the test is root, it
+	// runs under root's rights, but sees another user for root.
+	NotRoot bool
 }
+
+// nobody is a user with a name on every Debian.
+const nobody = 65534
 
 func (p Program) command() *exec.Cmd {
 	cmd := exec.Command(p.Path, p.Args...)
 	cmd.Dir = p.Dir
 	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + p.Dir}, p.Env...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // it never outlives us
+	if p.NotRoot && os.Geteuid() == 0 {
+		cmd.SysProcAttr.Cloneflags = syscall.CLONE_NEWUSER
+		root := []syscall.SysProcIDMap{{ContainerID: nobody, HostID: 0, Size: 1}}
+		cmd.SysProcAttr.UidMappings, cmd.SysProcAttr.GidMappings = root, root
+	}
 	return cmd
 }
 
@@ -138,7 +150,6 @@ func (p *Process) Restart() {
 	p.tb.Helper()
 	cmd := p.command()
 	cmd.Stdout, cmd.Stderr = &p.out, &p.log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // it never outlives us
 	if err := cmd.Start(); err != nil {
 		p.tb.Fatal(err)
 	}

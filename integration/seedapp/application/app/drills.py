@@ -1,8 +1,7 @@
 """What the test makes happen. None of this is the guide's."""
 
 import asyncio
-import os
-import shutil
+import subprocess
 from types import SimpleNamespace
 
 import psutil
@@ -10,6 +9,7 @@ from fastapi import Response
 from sqlalchemy import text
 
 from app.application import app
+from app.core.config import DATABASE_URL
 from app.core.logging import log_audit_event, logger
 from app.db.session import SessionLocal
 
@@ -29,9 +29,10 @@ async def patient(number: int, status: int = 200, wait: float = 0):
 
 
 @app.post("/patients/{number}/diagnosis")
-async def diagnose(number: int, body: dict):
+def diagnose(number: int, body: dict):
     log_audit_event("doc_123", "UPDATE", f"patient_{number}", body)
-    raise ValueError(f"no such diagnosis: {body}")  # nobody handles this
+    with SessionLocal.begin() as db:  # what the database says of a bad code, nobody handles
+        db.execute(text("INSERT INTO diagnoses VALUES (:name, :old_value, :new_value)"), body)
 
 
 @app.get("/drill/query")
@@ -59,9 +60,11 @@ def pool(action: str):
 @app.post("/drill/backup")
 def backup(to: str):
     logger.info("Job started", extra={"job": "nightly-backup"})
+    dump = ["pg_dump", "--dbname", DATABASE_URL, "--file", to]
     try:
-        shutil.copy("clinic.db", to)
-    except OSError:
-        logger.error("Job failed", extra={"job": "nightly-backup", "exit_code": 1}, exc_info=True)
+        subprocess.run(dump, check=True, capture_output=True, text=True)
+    except subprocess.CalledProcessError as e:
+        failure = {"job": "nightly-backup", "exit_code": e.returncode, "stderr": e.stderr}
+        logger.error("Job failed", extra=failure, exc_info=True)
         return Response(status_code=202)
     logger.info("Job finished", extra={"job": "nightly-backup", "exit_code": 0})

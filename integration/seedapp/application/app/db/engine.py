@@ -3,9 +3,10 @@
 import time
 
 import app.db.pool
+from app.core import config
 from app.core.logging import logger
 
-DATABASE_URL = "sqlite:///clinic.db?plugin=smallpool"
+DATABASE_URL = config.DATABASE_URL + "?plugin=smallpool"
 
 # In database configuration
 from sqlalchemy import event, create_engine
