@@ -159,5 +159,10 @@ func (m *mute) until(at time.Time) (time.Time, bool) {
 			}
 		}
 	}
-	return time.Date(t.Year(), t.Month(), t.Day(), 0, next, 0, 0, m.location), muted
+	// The clock on the wall may be changed before it shows the next edge.
+	edge := at.Truncate(time.Minute).Add(time.Duration(next-minute) * time.Minute)
+	if _, change := t.ZoneBounds(); !change.IsZero() && change.Before(edge) {
+		edge = change
+	}
+	return edge, muted
 }

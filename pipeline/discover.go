@@ -136,6 +136,9 @@ func (c *consumption[D]) source(ctx context.Context, stream string, filters []st
 		},
 		held: map[uint64]*held{},
 	}
+	if len(filters) == 1 { // it becomes part of the request's subject, and so of what a role may do
+		s.config.FilterSubject, s.config.FilterSubjects = filters[0], nil
+	}
 	var err error
 	s.consumer, err = s.prepare(ctx)
 	return s, err

@@ -61,29 +61,63 @@ func (s *Silences) Put(ctx context.Context, silence schemas.Silence) error {
 func (s *Silences) List(ctx context.Context) ([]schemas.Silence, error) {
 	ctx, done := s.conn.within(ctx)
 	defer done()
-	kv, err := s.bucket(ctx)
+	out := map[string]schemas.Silence{}
+	err := s.each(ctx, func(e jetstream.KeyValueEntry) error {
+		note(out, e)
+		return nil
+	})
 	if err != nil {
 		return nil, fmt.Errorf("list the silences: %w", err)
 	}
+	return inOrder(out), nil
+}
+
+// each reads every entry of the bucket, until f fails.
+func (s *Silences) each(ctx context.Context, f func(jetstream.KeyValueEntry) error) error {
+	kv, err := s.bucket(ctx)
+	if err != nil {
+		return err
+	}
 	keys, err := kv.Keys(ctx)
 	if err != nil && !errors.Is(err, jetstream.ErrNoKeysFound) {
-		return nil, fmt.Errorf("list the silences: %w", err)
+		return err
 	}
-	out := map[string]schemas.Silence{}
 	for _, key := range keys {
 		e, err := kv.Get(ctx, key)
 		if errors.Is(err, jetstream.ErrKeyNotFound) {
 			continue
 		}
-		if err != nil {
-			return nil, fmt.Errorf("read silence %s: %w", key, err)
+		if err == nil {
+			err = f(e)
 		}
-		note(out, e)
+		if err != nil {
+			return fmt.Errorf("silence %s: %w", key, err)
+		}
 	}
-	if ctx.Err() != nil { // the list may be cut short
-		return nil, fmt.Errorf("list the silences: %w", ctx.Err())
+	return ctx.Err() // the list may be cut short
+}
+
+// Forget removes the silences that were over before a time, with all that they
+// were before. One that is put again meanwhile stays, and so does what cannot be
+// read. Who follows them is not told.
+func (s *Silences) Forget(ctx context.Context, before time.Time) error {
+	ctx, done := s.conn.within(ctx)
+	defer done()
+	stream, err := s.conn.stream(ctx, "KV_"+BucketSilences)
+	if err != nil {
+		return fmt.Errorf("forget silences: %w", err)
 	}
-	return inOrder(out), nil
+	err = s.each(ctx, func(e jetstream.KeyValueEntry) error {
+		var silence schemas.Silence
+		if json.Unmarshal(e.Value(), &silence) != nil || silence.Ends >= before.UnixNano() {
+			return nil
+		}
+		return stream.Purge(ctx, jetstream.WithPurgeSubject("$KV."+BucketSilences+"."+e.Key()), jetstream.WithPurgeSequence(e.Revision()+1))
+	})
+	if err != nil {
+		return fmt.Errorf("forget silences: %w", err)
+	}
+	return nil
 }
 
 // Current gives the silences as Run knows them, and a number that is another when

@@ -10,6 +10,41 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
+// TestForgetSilences: what was over before a time goes, with its history; the
+// rest stays.
+func TestForgetSilences(t *testing.T) {
+	_, c := deployed(t)
+	silences := pipeline.NewSilences(c)
+	if err := silences.Forget(t.Context(), time.Unix(0, 1000)); err != nil {
+		t.Errorf("without silences: %v", err)
+	}
+	var want []schemas.Silence
+	for i, ends := range []int64{99, 100, 101} {
+		s := schemas.Silence{ID: string(rune('a' + i)), Matchers: []string{"service=api"}, Starts: 1, Ends: 1000, Author: "desk", Comment: "x", Created: int64(i)}
+		for range 3 { // it was prolonged, and ended
+			if err := silences.Put(t.Context(), s); err != nil {
+				t.Fatal(err)
+			}
+			s.Ends = ends
+		}
+		if ends >= 100 {
+			want = append(want, s)
+		}
+	}
+	for range 2 {
+		if err := silences.Forget(t.Context(), time.Unix(0, 100)); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := silences.List(t.Context()); err != nil || !cmp.Equal(want, got) {
+			t.Errorf("left %v, %v; want %v", got, err, want)
+		}
+	}
+	info, err := c.Log().Info(t.Context(), "KV_silences")
+	if err != nil || info.First != 4 || info.Last != 9 {
+		t.Errorf("the bucket holds %+v, %v; want messages 4 to 9", info, err)
+	}
+}
+
 // TestSilences follows what is stored, ended and made by somebody else.
 func TestSilences(t *testing.T) {
 	_, c := deployed(t)

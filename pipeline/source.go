@@ -62,10 +62,10 @@ func (s *source) prepare(ctx context.Context) (jetstream.Consumer, error) {
 	if is.AckPolicy != jetstream.AckExplicitPolicy || is.DeliverSubject != "" {
 		return nil, fmt.Errorf("consumer %s on %s: it was made by somebody else for something else; choose another name", s.sub.Name, s.stream)
 	}
-	if slices.Equal(filtersOf(is), c.FilterSubjects) && is.AckWait == c.AckWait && is.MaxDeliver == -1 && is.MaxAckPending == c.MaxAckPending {
+	if slices.Equal(filtersOf(is), filtersOf(c)) && is.AckWait == c.AckWait && is.MaxDeliver == -1 && is.MaxAckPending == c.MaxAckPending {
 		return consumer, nil
 	}
-	is.FilterSubject, is.FilterSubjects = "", c.FilterSubjects
+	is.FilterSubject, is.FilterSubjects = c.FilterSubject, c.FilterSubjects
 	is.AckWait, is.MaxDeliver, is.MaxAckPending, is.BackOff = c.AckWait, -1, c.MaxAckPending, nil
 	if consumer, err = s.conn.js.UpdateConsumer(ctx, s.stream, is); err != nil {
 		return nil, fmt.Errorf("consumer %s on %s: %w", s.sub.Name, s.stream, err)

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/dermai/millrace/schemas"
 	"github.com/dermai/millrace/sinks"
 	"github.com/dermai/millrace/sinks/sinkstest"
 )
@@ -18,8 +19,10 @@ func TestConsoleGolden(t *testing.T) {
 	if _, err := s.Send(t.Context(), n); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Send(t.Context(), sinkstest.Resolved()); err != nil {
-		t.Fatal(err)
+	for _, n := range []schemas.Notification{sinkstest.Resolved(), sinkstest.Digest()} {
+		if _, err := s.Send(t.Context(), n); err != nil {
+			t.Fatal(err)
+		}
 	}
 	golden(t, "console.txt", out.Bytes())
 }

@@ -52,7 +52,7 @@ func read(t *testing.T, path ...string) []byte {
 func TestOutboxGolden(t *testing.T) {
 	dir := t.TempDir()
 	s := build(t, "outbox", "", sinks.Env{Dir: dir})
-	for _, n := range []schemas.Notification{sinkstest.Notification(), sinkstest.Resolved()} {
+	for name, n := range map[string]schemas.Notification{"firing": sinkstest.Notification(), "resolved": sinkstest.Resolved(), "digest": sinkstest.Digest()} {
 		reference, err := s.Send(t.Context(), n)
 		if err != nil || reference != "team/"+n.ID {
 			t.Fatalf("%q, %v", reference, err)
@@ -61,9 +61,9 @@ func TestOutboxGolden(t *testing.T) {
 		if diff := cmp.Diff([]string{"email.eml", "sentry.json", "slack.json"}, files(t, at)); diff != "" {
 			t.Errorf("files (-want +got):\n%s", diff)
 		}
-		golden(t, "email_"+n.Status+".eml", read(t, at, "email.eml"))
-		golden(t, "sentry_"+n.Status+".json", read(t, at, "sentry.json"))
-		golden(t, "slack_"+n.Status+".json", read(t, at, "slack.json"))
+		golden(t, "email_"+name+".eml", read(t, at, "email.eml"))
+		golden(t, "sentry_"+name+".json", read(t, at, "sentry.json"))
+		golden(t, "slack_"+name+".json", read(t, at, "slack.json"))
 	}
 }
 

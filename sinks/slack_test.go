@@ -26,13 +26,13 @@ func TestSlackConformance(t *testing.T) {
 func TestSlackGolden(t *testing.T) {
 	stub := sinkstest.NewSlack(t)
 	s := slackAt(t, stub.URL)
-	for i, n := range []schemas.Notification{sinkstest.Notification(), sinkstest.Resolved()} {
+	for i, n := range []schemas.Notification{sinkstest.Notification(), sinkstest.Resolved(), sinkstest.Digest()} {
 		reference, err := s.Send(t.Context(), n)
 		if err != nil || reference != "req-"+n.ID[:8] {
 			t.Fatalf("%q, %v", reference, err)
 		}
 		m := stub.Messages()[i]
-		golden(t, []string{"slack_firing.json", "slack_resolved.json"}[i], m.Body)
+		golden(t, []string{"slack_firing.json", "slack_resolved.json", "slack_digest.json"}[i], m.Body)
 		if len(m.Commands) > 0 {
 			t.Errorf("commands: %q", m.Commands)
 		}

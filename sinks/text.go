@@ -82,7 +82,7 @@ func digestText(d *schemas.Digest) string {
 		rules = append(rules, r.Rule+" ("+strconv.Itoa(r.Firing)+" firing, "+strconv.Itoa(r.Resolved)+" resolved)")
 	}
 	if d.OtherRules > 0 {
-		rules = append(rules, strconv.Itoa(d.OtherRules)+" other rules")
+		rules = append(rules, "and "+strconv.Itoa(d.OtherRules)+" more")
 	}
 	return printable(strconv.Itoa(d.Notifications)+" notifications in one: "+strings.Join(rules, ", "), false)
 }

@@ -29,7 +29,7 @@ func TestWebhookGolden(t *testing.T) {
 	r := sinkstest.NewRecorder(t)
 	now := time.Unix(1772366405, 0)
 	s := build(t, "webhook", "{url: "+r.URL+", secret: xyzzy, token: abc, headers: {x-team: payments}}", sinks.Env{Now: func() time.Time { return now }})
-	for i, n := range []schemas.Notification{sinkstest.Notification(), sinkstest.Resolved()} {
+	for i, n := range []schemas.Notification{sinkstest.Notification(), sinkstest.Resolved(), sinkstest.Digest()} {
 		if reference, err := s.Send(t.Context(), n); err != nil || reference != "" {
 			t.Fatalf("%q, %v", reference, err)
 		}
@@ -38,7 +38,7 @@ func TestWebhookGolden(t *testing.T) {
 		if err := json.Indent(&body, q.Body, "", " "); err != nil {
 			t.Fatal(err)
 		}
-		golden(t, []string{"webhook_firing.json", "webhook_resolved.json"}[i], append(body.Bytes(), '\n'))
+		golden(t, []string{"webhook_firing.json", "webhook_resolved.json", "webhook_digest.json"}[i], append(body.Bytes(), '\n'))
 		for name, want := range map[string]string{
 			"Content-Type": "application/json", "Authorization": "Bearer abc", "X-Team": "payments", "Idempotency-Key": n.ID,
 		} {

@@ -6,7 +6,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/exec"
 	"regexp"
@@ -39,7 +41,7 @@ func spotlight(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), node, strings.TrimSpace(string(program)), "server", "-p", "0")
+	cmd := exec.CommandContext(t.Context(), node, "--require", "./spotlight/loopback.cjs", strings.TrimSpace(string(program)), "server", "-p", "0")
 	cmd.Env = append(os.Environ(), "NO_COLOR=1", "SPOTLIGHT_DISABLE_TELEMETRY=1", "SENTRY_DSN=")
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 10 * time.Second
@@ -72,11 +74,35 @@ func spotlight(t *testing.T) string {
 		if !ok {
 			t.Fatal("spotlight ended before it listened")
 		}
+		onLoopback(t, p)
 		return "http://127.0.0.1:" + p
 	case <-time.After(patience):
 		t.Fatal("spotlight does not listen")
 	}
 	return ""
+}
+
+// onLoopback checks that a port listens on 127.0.0.1 and on no other address of
+// this machine.
+func onLoopback(t *testing.T, port string) {
+	t.Helper()
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range addrs {
+		prefix, err := netip.ParsePrefix(a.String())
+		if err != nil || prefix.Addr().IsLinkLocalUnicast() { // needs a zone
+			continue
+		}
+		conn, err := net.Dial("tcp", net.JoinHostPort(prefix.Addr().String(), port))
+		if err == nil {
+			conn.Close()
+		}
+		if open := err == nil; open != (prefix.Addr().String() == "127.0.0.1") {
+			t.Errorf("spotlight listens on %s: %t", prefix.Addr(), open)
+		}
+	}
 }
 
 var listening = regexp.MustCompile(`listening on (\d+)`)

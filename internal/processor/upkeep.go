@@ -13,8 +13,12 @@ import (
 // keepDecided is for how long decisions, notifications and deliveries stay.
 const keepDecided = 90 * 24 * time.Hour
 
+// keepSilences is for how long silences stay that are over.
+const keepSilences = 30 * 24 * time.Hour
+
 // upkeep is a role that keeps the streams short which nobody else does: the
-// control log behind its snapshots, and what is old of the others.
+// control log behind its snapshots, what is old of the others, and silences that
+// are long over.
 func (p *processor) upkeep() role {
 	return role{
 		name: schemas.SubjectControl,
@@ -23,7 +27,7 @@ func (p *processor) upkeep() role {
 				Snapshot: stages.NewSnapshot(stages.SnapshotConfig{
 					Log: log, Trimmer: log, Clock: time.Now, Rules: p.rules, Keep: pipeline.ReplayWindow,
 				}),
-				conn: p.Conn,
+				conn: p.Conn, silences: p.silences,
 			}, nil
 		},
 	}
@@ -31,8 +35,9 @@ func (p *processor) upkeep() role {
 
 type upkeep struct {
 	*stages.Snapshot
-	conn    *pipeline.Conn
-	trimmed time.Time
+	conn     *pipeline.Conn
+	silences *pipeline.Silences
+	trimmed  time.Time
 }
 
 // Step implements stages.Machine.
@@ -45,5 +50,5 @@ func (u *upkeep) Step(ctx context.Context) (bool, error) {
 	for _, stream := range []string{schemas.StreamAlerts, schemas.StreamNotify, schemas.StreamDeliveries} {
 		err = errors.Join(err, pipeline.TrimBefore(ctx, u.conn, stream, u.trimmed.Add(-keepDecided)))
 	}
-	return false, err
+	return false, errors.Join(err, u.silences.Forget(ctx, u.trimmed.Add(-keepSilences)))
 }

@@ -311,3 +311,20 @@ func Resolved() schemas.Notification {
 	a.Status, a.Ends, a.Value, a.N = "resolved", n.Time, &value, 900
 	return n
 }
+
+// Digest stands for four notifications about three alerts, of which it lists two.
+func Digest() schemas.Notification {
+	n := Notification()
+	ended := Resolved().Alerts[0]
+	ended.Alert, ended.Labels, ended.Evidence = `HighErrorRate{service="web"}`, map[string]string{"service": "web", "severity": "critical"}, nil
+	n.ID, n.GroupKey, n.Reason, n.Covers = "00112233445566778899aabbccddeeff", "digest", "digest", 10
+	n.Thread = n.ID
+	n.Alerts[0].Evidence = nil
+	n.Alerts = append(n.Alerts, ended)
+	n.Truncated = 1
+	n.Digest = &schemas.Digest{
+		Notifications: 4, Firing: 2, Resolved: 1, OtherRules: 2,
+		Rules: []schemas.DigestRule{{Rule: "HighErrorRate", Firing: 1, Resolved: 1}},
+	}
+	return n
+}
