@@ -27,14 +27,15 @@ const root = "../.."
 // roles of the configuration, and the inbox of each.
 var roles = map[string]string{
 	"publisher": "_INBOX_publisher", "publisher-clinic": "_INBOX_clinic", "processor": "_INBOX_processor",
-	"archiver": "_INBOX_archiver", "reader": "_INBOX_reader", "operator": "_INBOX_operator",
+	"archiver": "_INBOX_archiver", "reader": "_INBOX_reader", "consumer-fraud": "_INBOX_fraud", "operator": "_INBOX_operator",
 }
 
 // cluster is three servers of deploy/nats-cluster.conf.
 type cluster struct {
 	dir     string
 	bin     string // of our programs
-	servers []*server.Server
+	options []*server.Options
+	servers []*server.Server // that run
 }
 
 func password(role string) string { return "pass-of-" + role }
@@ -56,12 +57,11 @@ func startCluster(t *testing.T) *cluster {
 	c.authority(t)
 	for role, name := range map[string]string{
 		"publisher": "PUBLISHER", "publisher-clinic": "CLINIC", "processor": "PROCESSOR", "archiver": "ARCHIVER",
-		"reader": "READER", "operator": "OPERATOR", "admin": "ADMIN",
+		"reader": "READER", "consumer-fraud": "FRAUD", "operator": "OPERATOR", "admin": "ADMIN",
 	} {
 		t.Setenv("MILLRACE_NATS_"+name+"_PASSWORD", password(role))
 	}
 	t.Setenv("MILLRACE_NATS_STORE_KEY", "key-of-what-is-stored")
-	t.Setenv("MILLRACE_NATS_SERVER_LISTEN", "127.0.0.1:-1")
 	text, err := os.ReadFile(filepath.Join(root, "deploy/nats-cluster.conf"))
 	if err != nil {
 		t.Fatal(err)
@@ -73,6 +73,7 @@ func startCluster(t *testing.T) *cluster {
 	for i := range 3 {
 		name := fmt.Sprintf("nats-%d", i+1)
 		t.Setenv("MILLRACE_NATS_SERVER_NAME", name)
+		t.Setenv("MILLRACE_NATS_SERVER_LISTEN", testenv.FreeAddr(t))
 		own := strings.NewReplacer("/etc/nats/tls", c.dir, "/var/lib/nats", c.file(name), "0.0.0.0:6222", routes[i],
 			"nats-1:6222", routes[0], "nats-2:6222", routes[1], "nats-3:6222", routes[2], `http: "127.0.0.1:8222"`, "").Replace(string(text))
 		c.write(t, name+".conf", []byte(own))
@@ -82,12 +83,22 @@ func startCluster(t *testing.T) *cluster {
 		}
 		hardened(t, opts)
 		opts.NoSigs, opts.NoLog = true, true
-		s, err := server.NewServer(opts)
+		c.options = append(c.options, opts)
+	}
+	t.Cleanup(c.stop)
+	c.begin(t)
+	return c
+}
+
+// begin starts all servers.
+func (c *cluster) begin(t *testing.T) {
+	t.Helper()
+	for _, opts := range c.options {
+		s, err := server.NewServer(opts.Clone())
 		if err != nil {
 			t.Fatal(err)
 		}
 		s.Start()
-		t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
 		c.servers = append(c.servers, s)
 	}
 	testenv.Eventually(t, "the cluster has a leader", func() error {
@@ -100,7 +111,17 @@ func startCluster(t *testing.T) *cluster {
 		}
 		return nil
 	})
-	return c
+}
+
+// stop ends all servers.
+func (c *cluster) stop() {
+	for _, s := range c.servers {
+		s.Shutdown()
+	}
+	for _, s := range c.servers {
+		s.WaitForShutdown()
+	}
+	c.servers = nil
 }
 
 // hardened looks at what the file must say of a server.

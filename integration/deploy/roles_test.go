@@ -1,10 +1,12 @@
 package deploy_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -19,7 +21,13 @@ import (
 func TestRoles(t *testing.T) {
 	c := startCluster(t)
 	c.bin = testenv.Build(t, testenv.Programs)
-	t.Run("work", func(t *testing.T) { c.work(t) })
+	t.Run("work", func(t *testing.T) {
+		door := c.work(t)
+		t.Run("consume", func(t *testing.T) { c.consume(t, door) })
+		t.Run("silence", func(t *testing.T) { c.silence(t, door) })
+		t.Run("redrive", func(t *testing.T) { c.redrive(t) })
+		t.Run("outage", func(t *testing.T) { c.outage(t, door) })
+	})
 	t.Run("matrix", func(t *testing.T) { c.matrix(t) })
 	t.Run("without a certificate", func(t *testing.T) {
 		if nc, err := nats.Connect(c.url("operator"), nats.RootCAs(c.file("ca.pem"))); err == nil {
@@ -30,36 +38,32 @@ func TestRoles(t *testing.T) {
 }
 
 // work lets events become an alert, a message and objects of the archive.
-func (c *cluster) work(t *testing.T) {
+func (c *cluster) work(t *testing.T) (door string) {
 	c.write(t, "millrace.yaml", []byte(`
 replicas: 3
 archive: {cut_age: 1s}
+sinks:
+- name: kept
+  services: [clinic]
+  file: {}
 receivers:
 - name: outbox
   outbox: {}
 route: {receiver: outbox}
 `))
 	c.run(t, "operator", "apply")
-	door := c.start(t, "publisher")
-	c.start(t, "processor")
+	door = c.start(t, "publisher")
+	processor := c.start(t, "processor")
 	c.start(t, "archiver")
-
-	var body strings.Builder
-	for i := range 100 {
-		fmt.Fprintf(&body, `{"service":"clinic","message":"API request","status_code":%d}`+"\n", 200+300*(i%2))
-	}
-	body.WriteString(`{"service":"clinic","user":"u","action":"read","resource":"r","success":true}` + "\n")
-	testenv.Eventually(t, "the door takes events", func() error {
-		resp, err := http.Post("http://"+door+"/v1/events", "application/x-ndjson", strings.NewReader(body.String()))
-		if err != nil {
-			return err
+	testenv.Eventually(t, "the broker knows the sink", func() error { // which misses nothing from then on
+		metrics, err := testenv.Get("http://" + processor + "/metrics")
+		if err == nil && !bytes.Contains(metrics, []byte(`millrace_consumer_lag_messages{consumer="sink-kept",stream="REDRIVE"}`)) {
+			err = errors.New("no lag is shown")
 		}
-		defer resp.Body.Close()
-		if resp.StatusCode != http.StatusAccepted {
-			return errors.New(resp.Status)
-		}
-		return nil
+		return err
 	})
+
+	c.post(t, door, failures("clinic")+`{"service":"clinic","user":"u","action":"read","resource":"r","success":true}`+"\n")
 	for what, pattern := range map[string]string{
 		"the alert is told":         "data/outbox/*",
 		"the telemetry is archived": "data/archive/l0/telemetry/EVENTS_*/*/*/*",
@@ -77,6 +81,39 @@ route: {receiver: outbox}
 	if out := c.run(t, "reader", "alerts", "ls", "-o", "json"); json.Unmarshal([]byte(strings.SplitN(out, "\n", 2)[0]), &alert) != nil || alert.Alert != "HighErrorRate{service=clinic}" {
 		t.Errorf("a reader sees %s", out)
 	}
+	testenv.Eventually(t, "the sink has its events", func() error {
+		kept, err := os.ReadFile(c.file("data/files/kept/events.ndjson"))
+		if n := bytes.Count(kept, []byte("\n")); err == nil && n != 101 {
+			err = fmt.Errorf("%d events", n)
+		}
+		return err
+	})
+	return door
+}
+
+// failures are a hundred requests of a service, of which every other one failed.
+func failures(service string) string {
+	var body strings.Builder
+	for i := range 100 {
+		fmt.Fprintf(&body, `{"service":%q,"message":"API request","status_code":%d}`+"\n", service, 200+300*(i%2))
+	}
+	return body.String()
+}
+
+// post gives events to the door as soon as it takes them.
+func (c *cluster) post(t *testing.T, door, body string) {
+	t.Helper()
+	testenv.Eventually(t, "the door takes events", func() error {
+		resp, err := http.Post("http://"+door+"/v1/events", "application/x-ndjson", strings.NewReader(body))
+		if err != nil {
+			return err
+		}
+		defer resp.Body.Close()
+		if resp.StatusCode != http.StatusAccepted {
+			return errors.New(resp.Status)
+		}
+		return nil
+	})
 }
 
 // subjects are what each role is tried on, with the roles that may publish there.
@@ -102,11 +139,16 @@ var subjects = map[string]string{
 	"notify.outbox":                               "processor operator",
 	"deliveries.outbox":                           "processor operator",
 	"quarantine.reduce":                           "processor",
+	"quarantine.consume":                          "processor consumer-fraud",
+	"redrive.outbox.x":                            "operator",
+	"redrive.consume.fraud.x":                     "operator",
+	"redrive.done.reduce.x":                       "operator",
 	"$KV.members.x":                               "processor operator",
 	"$KV.silences.x":                              "operator",
 	"$KV.acks.x":                                  "operator",
 	"$JS.API.INFO":                                "processor archiver reader operator",
-	"$JS.API.STREAM.INFO.EVENTS_0":                "publisher processor archiver reader operator",
+	"$JS.API.STREAM.INFO.EVENTS_0":                "publisher processor archiver reader consumer-fraud operator",
+	"$JS.API.STREAM.INFO.EVENTS_4":                "processor archiver consumer-fraud operator",
 	"$JS.API.STREAM.INFO.AUDIT":                   "publisher processor archiver operator",
 	"$JS.API.STREAM.CREATE.X":                     "operator",
 	"$JS.API.STREAM.UPDATE.AUDIT":                 "operator",
@@ -115,8 +157,11 @@ var subjects = map[string]string{
 	"$JS.API.STREAM.PURGE.EVENTS_0":               "archiver operator",
 	"$JS.API.STREAM.PURGE.PARTIALS":               "processor operator",
 	"$JS.API.STREAM.PURGE.ALERTS":                 "processor operator",
+	"$JS.API.STREAM.PURGE.KV_silences":            "processor operator",
 	"$JS.API.STREAM.PURGE.QUARANTINE":             "operator",
-	"$JS.API.STREAM.MSG.GET.AUDIT":                "processor archiver operator",
+	"$JS.API.STREAM.MSG.GET.AUDIT":                "publisher processor archiver operator",
+	"$JS.API.STREAM.MSG.GET.EVENTS_0":             "publisher processor archiver operator",
+	"$JS.API.STREAM.MSG.GET.QUARANTINE":           "processor archiver operator",
 	"$JS.API.STREAM.MSG.DELETE.AUDIT":             "operator",
 	"$JS.API.STREAM.SNAPSHOT.AUDIT":               "operator",
 	"$JS.API.STREAM.LEADER.STEPDOWN.X":            "operator",
@@ -126,12 +171,25 @@ var subjects = map[string]string{
 	"$JS.API.CONSUMER.MSG.NEXT.AUDIT.x":           "processor archiver operator",
 	"$JS.API.CONSUMER.MSG.NEXT.EVENTS_0.x":        "processor archiver reader operator",
 	"$JS.API.DIRECT.GET.KV_silences.$KV.silences": "processor operator",
-	"$JS.ACK.AUDIT.x.1.1.1.1.1":                   "operator",
-	"$SYS.REQ.SERVER.PING":                        "",
-	"_INBOX.x":                                    "",
-	"_INBOX_operator.x":                           "",
-	"_INBOX_reader.x":                             "",
-	"other":                                       "",
+	"$JS.API.CONSUMER.CREATE.AUDIT.fraud":         "processor archiver operator",
+	"$JS.API.CONSUMER.CREATE.AUDIT.fraud.x":       "processor archiver operator",
+	"$JS.API.CONSUMER.CREATE.EVENTS_0.fraud":      "processor archiver reader consumer-fraud operator",
+	"$JS.API.CONSUMER.CREATE.EVENTS_0.other":      "processor archiver reader operator",
+	"$JS.API.CONSUMER.CREATE.REDRIVE.fraud.redrive.consume.fraud.x":              "processor archiver consumer-fraud operator",
+	"$JS.API.CONSUMER.CREATE.REDRIVE.fraud-alerts.redrive.alerts.fraud-alerts.x": "processor archiver consumer-fraud operator",
+	"$JS.API.CONSUMER.CREATE.REDRIVE.fraud.redrive.consume.other.x":              "processor archiver operator",
+	"$JS.API.CONSUMER.CREATE.REDRIVE.fraud":                                      "processor archiver operator",
+	"$JS.API.CONSUMER.CREATE.ALERTS.fraud-alerts":                                "processor archiver reader consumer-fraud operator",
+	"$JS.API.CONSUMER.CREATE.ALERTS.fraud":                                       "processor archiver reader operator",
+	"$JS.API.CONSUMER.DELETE.EVENTS_0.fraud":                                     "processor archiver reader operator",
+	"$JS.API.CONSUMER.MSG.NEXT.EVENTS_0.fraud":                                   "processor archiver reader consumer-fraud operator",
+	"$JS.ACK.AUDIT.x.1.1.1.1.1":                                                  "processor operator",
+	"$JS.ACK.EVENTS_0.fraud.1.1.1.1.1":                                           "processor consumer-fraud operator",
+	"$SYS.REQ.SERVER.PING":                                                       "",
+	"_INBOX.x":                                                                   "",
+	"_INBOX_operator.x":                                                          "",
+	"_INBOX_reader.x":                                                            "",
+	"other":                                                                      "",
 }
 
 // matrix tries each role on each subject, and on the answers and messages that
