@@ -61,12 +61,23 @@ func (c *quarantineRedrive) Run(ctx context.Context, s *session) error {
 		return err
 	}
 	defer conn.Close()
-	if !c.DryRun && len(items) > 0 {
-		if err := c.audit(ctx, conn, len(items), s.config.Partitions); err != nil {
-			return err
-		}
+	if c.DryRun || len(items) == 0 {
+		_, err := c.redrive(ctx, s, conn, items)
+		return err
 	}
-	return c.redrive(ctx, s, conn, items)
+	details := map[string]any{
+		"items": float64(len(items)), "ids": strings.Join(c.IDs, " "), "stage": c.Stage, "reason": c.Reason, "where": c.Where, "force": c.Force,
+	}
+	if err := c.audit(ctx, conn, s.config.Partitions, "quarantine.redrive", true, details); err != nil {
+		return fmt.Errorf("record the redrive in the audit trail; nothing was given back: %w", err)
+	}
+	n, err := c.redrive(ctx, s, conn, items)
+	details["redriven"], details["already"], details["refused"] = float64(n.again), float64(n.already), float64(n.refused)
+	// Also when it was told to stop.
+	if auditErr := c.audit(context.WithoutCancel(ctx), conn, s.config.Partitions, "quarantine.redriven", err == nil, details); auditErr != nil {
+		err = errors.Join(err, fmt.Errorf("record what was given back in the audit trail: %w", auditErr))
+	}
+	return err
 }
 
 // wants tells whether an item is asked for.
@@ -91,8 +102,8 @@ func (c *quarantineRedrive) wants(q *pipeline.QuarantineEntry, where condition) 
 	return false
 }
 
-// audit records who gives back what, before it is done.
-func (c *quarantineRedrive) audit(ctx context.Context, conn *pipeline.Conn, items, partitions int) error {
+// audit records who gives back what: before it is done, and what became of it.
+func (c *quarantineRedrive) audit(ctx context.Context, conn *pipeline.Conn, partitions int, action string, success bool, details map[string]any) error {
 	who := "unknown"
 	if u, err := user.Current(); err == nil {
 		who = u.Username
@@ -101,17 +112,10 @@ func (c *quarantineRedrive) audit(ctx context.Context, conn *pipeline.Conn, item
 	if err != nil {
 		return err
 	}
-	yes := true
 	err = publisher.Publish(ctx, schemas.Event{
-		Kind: schemas.KindAudit, User: who, Action: "quarantine.redrive", Resource: "quarantine", Success: &yes,
-		Details: map[string]any{
-			"items": float64(items), "ids": strings.Join(c.IDs, " "), "stage": c.Stage, "reason": c.Reason, "where": c.Where, "force": c.Force,
-		},
+		Kind: schemas.KindAudit, User: who, Action: action, Resource: "quarantine", Success: &success, Details: details,
 	})
-	if err := errors.Join(err, publisher.Close(ctx)); err != nil {
-		return fmt.Errorf("record the redrive in the audit trail; nothing was given back: %w", err)
-	}
-	return nil
+	return errors.Join(err, publisher.Close(ctx))
 }
 
 // redriven is what became of an item, as JSON.
@@ -122,46 +126,48 @@ type redriven struct {
 	Detail  string `json:"detail,omitempty"`
 }
 
+// redrivenCounts is what became of the items of a call.
+type redrivenCounts struct{ again, already, refused int }
+
 // redrive gives the items back, the oldest first.
-func (c *quarantineRedrive) redrive(ctx context.Context, s *session, conn *pipeline.Conn, items []pipeline.QuarantineEntry) error {
+func (c *quarantineRedrive) redrive(ctx context.Context, s *session, conn *pipeline.Conn, items []pipeline.QuarantineEntry) (n redrivenCounts, err error) {
 	quarantine := pipeline.NewQuarantine(conn)
-	var again, already, refused int
 	began := time.Now()
 	for i, q := range items {
 		out := redriven{ID: q.ID, Stage: q.Stage, Outcome: "would"}
 		if !c.DryRun {
 			if err := c.pace(ctx, began, i); err != nil {
-				return err
+				return n, err
 			}
 			stored, err := quarantine.Redrive(ctx, q, c.Force)
 			no, isNo := errors.AsType[*pipeline.NotRedrivenError](err)
 			switch {
 			case isNo:
 				out.Outcome, out.Detail = "refused", no.Reason
-				refused++
+				n.refused++
 			case err != nil:
-				return fmt.Errorf("%w; %s given back before; the same command goes on", err, plural(again, "item"))
+				return n, fmt.Errorf("%w; %s given back before; the same command goes on", err, plural(n.again, "item"))
 			case stored:
 				out.Outcome = "redriven"
-				again++
+				n.again++
 			default:
 				out.Outcome = "already"
-				already++
+				n.already++
 			}
 		}
 		if err := s.out.print(out, out.Outcome, out.Stage, out.ID, out.Detail); err != nil {
-			return err
+			return n, err
 		}
 	}
 	if !c.DryRun && !s.out.json {
-		if err := s.out.print(nil, fmt.Sprintf("%s given back, %d before", plural(again, "item"), already)); err != nil {
-			return err
+		if err := s.out.print(nil, fmt.Sprintf("%s given back, %d before", plural(n.again, "item"), n.already)); err != nil {
+			return n, err
 		}
 	}
-	if refused > 0 {
-		return findingsError(plural(refused, "item") + " cannot be given back")
+	if n.refused > 0 {
+		return n, findingsError(plural(n.refused, "item") + " cannot be given back")
 	}
-	return nil
+	return n, nil
 }
 
 // pace waits until item i is due.
