@@ -31,6 +31,7 @@ type expression struct {
 	kind   kind    // of the result; anything where only the event tells
 	fields []field // everything it reads, in the order of the text
 	alone  *field  // set where the expression is a field and nothing else
+	terms  []Term  // of which each is true where the expression is
 }
 
 // Limits of an expression. They keep the time per event small; nobody writes
@@ -79,7 +80,7 @@ func compile(source string) (_ *expression, err error) {
 	if err != nil {
 		return nil, explain(source, err)
 	}
-	x := &expression{source: tree.Node.String(), eval: eval, kind: kindOf(result), fields: c.fields}
+	x := &expression{source: tree.Node.String(), eval: eval, kind: kindOf(result), fields: c.fields, terms: termsOf(tree.Node)}
 	if f, ok := fieldOf(tree.Node); ok {
 		x.alone = &f
 	}

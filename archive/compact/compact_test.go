@@ -15,6 +15,7 @@ import (
 	"github.com/dermai/millrace/archive"
 	"github.com/dermai/millrace/archive/archivetest"
 	"github.com/dermai/millrace/archive/compact"
+	"github.com/dermai/millrace/archive/query"
 	"github.com/dermai/millrace/fence"
 	"github.com/dermai/millrace/schemas"
 )

@@ -1,5 +1,4 @@
-// Package compact turns the objects of an archive into segments, and reads what
-// became of them.
+// Package compact turns the objects of an archive into segments.
 //
 // The invariant: what a segment replaces follows from the chain alone, a segment
 // counts once the next commit of its chain's manifest names it, and there is one
@@ -9,5 +8,4 @@
 //
 //	c, err := compact.New(store, compact.Config{})
 //	busy, err := c.Step(ctx)
-//	err = compact.Cat(ctx, store, filter, fn)
 package compact

@@ -11,6 +11,7 @@ import (
 	"github.com/dermai/millrace/archive"
 	"github.com/dermai/millrace/archive/archivetest"
 	"github.com/dermai/millrace/archive/compact"
+	"github.com/dermai/millrace/archive/query"
 	"github.com/dermai/millrace/fence"
 )
 
@@ -75,7 +76,7 @@ func TestKill(t *testing.T) {
 			}
 		}
 		want := uint64(1)
-		err = compact.Cat(t.Context(), store, archive.Filter{}, func(r *archive.Record) error {
+		err = query.Messages(t.Context(), store, archive.Filter{}, func(r *archive.Record) error {
 			want++
 			return endless().Follows(r, want-1)
 		})

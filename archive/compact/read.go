@@ -42,14 +42,6 @@ func fetch(ctx context.Context, store archive.Store, key, dir string) (f *os.Fil
 	return f, size, fmt.Sprintf("%x", h.Sum(nil)), nil
 }
 
-// Cat is archive.Cat for an archive that is compacted: each message once, from its
-// segment or its object. The payload of a message from a segment is what it was
-// packed from.
-func Cat(ctx context.Context, store archive.Store, f archive.Filter, fn func(*archive.Record) error) error {
-	f.Segments = Segments(store)
-	return archive.Cat(ctx, store, f, fn)
-}
-
 // Segments reads the messages of segments, as archive.Filter and archive.Options
 // have it done.
 func Segments(store archive.Store) func(context.Context, archive.Chain, archive.Segment, func(*archive.Record) error) error {

@@ -14,12 +14,7 @@ import (
 // decodes to as its payload. The record is valid during the call. An error of fn
 // ends Read and is returned. The summary is of what was read.
 func Read(r io.ReaderAt, size int64, c archive.Chain, fn func(*archive.Record) error) (s Summary, err error) {
-	// The library trusts what it reads; a damaged file may make it panic.
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("read segment: damaged: %v", p)
-		}
-	}()
+	defer damaged(&err)
 	file, err := parquet.OpenFile(r, size)
 	if err != nil {
 		return s, fmt.Errorf("read segment: %w", err)
@@ -56,7 +51,7 @@ type joiner struct {
 	form    int
 	content []byte
 	begun   bool
-	digest
+	digest  // of nothing if its hash is nil
 }
 
 func (j *joiner) row(r *Row) error {
@@ -93,7 +88,9 @@ func (j *joiner) flush() error {
 	if form == formLast {
 		form = formLine
 	}
-	j.add(&j.rec, j.header, form, j.content)
+	if j.h != nil {
+		j.add(&j.rec, j.header, form, j.content)
+	}
 	j.rec.Payload, j.rec.Unpacked = j.content, form == formLine
 	return j.fn(&j.rec)
 }

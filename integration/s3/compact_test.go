@@ -7,6 +7,7 @@ import (
 
 	"github.com/dermai/millrace/archive"
 	"github.com/dermai/millrace/archive/compact"
+	"github.com/dermai/millrace/archive/query"
 )
 
 // TestCompact: on S3, too, segments take the place of objects.
@@ -39,7 +40,7 @@ func TestCompact(t *testing.T) {
 		now = now.Add(97 * time.Hour) // the second time, what was compacted is removed
 	}
 	next := uint64(1)
-	err = compact.Cat(t.Context(), store, archive.Filter{}, func(r *archive.Record) error {
+	err = query.Messages(t.Context(), store, archive.Filter{}, func(r *archive.Record) error {
 		if want := log.entry(next); r.Seq != next || string(r.Payload) != string(want.Data) {
 			return errors.New("another message than was archived")
 		}

@@ -6,7 +6,7 @@ import (
 	"fmt"
 
 	"github.com/dermai/millrace/archive"
-	"github.com/dermai/millrace/archive/compact"
+	"github.com/dermai/millrace/archive/query"
 	"github.com/dermai/millrace/fence"
 	"github.com/dermai/millrace/internal/app/config"
 	"github.com/dermai/millrace/schemas"
@@ -89,7 +89,7 @@ func (c *archiveCat) Run(ctx context.Context, s *session) error {
 	filter := c.filter()
 	filter.From, filter.To = c.From, c.To
 	escape := config.IsTerminal(s.Stdout)
-	return compact.Cat(ctx, store, filter, func(r *archive.Record) error {
+	return query.Messages(ctx, store, filter, func(r *archive.Record) error {
 		unpacked, err := schemas.Unpack(nil, r.Payload, schemas.FrameDecoded)
 		if err != nil {
 			unpacked = r.Payload // no reader can unpack it; it is kept, and shown as it is

@@ -37,7 +37,7 @@ func (c *quarantineRedrive) Validate() error {
 }
 
 func (c *quarantineRedrive) Run(ctx context.Context, s *session) error {
-	where, err := parseWhere(c.Where, "")
+	where, err := parseWhere(c.Where)
 	if err != nil {
 		return err
 	}

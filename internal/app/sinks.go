@@ -26,7 +26,7 @@ func (s *session) sinks() ([]processor.Sink, error) {
 			fault(fmt.Errorf("%s: no such type; use one of %s", c.Type, strings.Join(slices.Sorted(maps.Keys(types)), ", ")))
 			continue
 		}
-		where, err := parseWhere(c.Where, "")
+		where, err := parseWhere(c.Where)
 		if err != nil {
 			fault(err)
 			continue

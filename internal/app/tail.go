@@ -22,7 +22,7 @@ type tailCommand struct {
 }
 
 func (c *tailCommand) Run(ctx context.Context, s *session) error {
-	where, err := parseWhere(c.Where, schemas.Kind(c.Kind))
+	where, err := parseWhere(c.Where)
 	if err != nil {
 		return err
 	}

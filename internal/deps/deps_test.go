@@ -46,6 +46,7 @@ var arrows = map[string]string{
 	"archive/segment":    "schemas fence archive",
 	"archive/compact":    "schemas archive archive/segment",
 	"archive/retain":     "archive archive/segment",
+	"archive/query":      "schemas fence rules archive archive/segment",
 	"notify":             "schemas fence internal/chaos",
 	"sinks":              "schemas notify internal/secret",
 	"sources":            "schemas",
