@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/dermai/millrace/archive"
-	"github.com/dermai/millrace/archive/compact"
+	"github.com/dermai/millrace/archive/query"
 	"github.com/dermai/millrace/fence"
 	"github.com/dermai/millrace/schemas"
 	"github.com/dermai/millrace/stages"
@@ -78,7 +78,7 @@ func (a *Archive) Has(ctx context.Context, stream string, seq uint64) (bool, err
 // cat gives the messages of one chain to fn.
 func (a *Archive) cat(ctx context.Context, chain archive.Chain, f archive.Filter, fn func(*archive.Record) error) error {
 	f.Class, f.Stream = chain.Class, chain.Stream
-	return compact.Cat(ctx, a.Store, f, func(r *archive.Record) error {
+	return query.Messages(ctx, a.Store, f, func(r *archive.Record) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}

@@ -34,7 +34,7 @@ var arrows = map[string]string{
 	"rules/engine":   "schemas rules",
 	"rules/ruletest": "schemas rules rules/engine internal/suggest",
 	"stages":         "schemas fence rules rules/engine",
-	"backtest":       "schemas fence rules rules/engine stages archive archive/compact",
+	"backtest":       "schemas fence rules rules/engine stages archive archive/query",
 
 	// The edges.
 	"spool":              "",
