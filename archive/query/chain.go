@@ -17,7 +17,10 @@ type reader struct {
 	chain archive.Chain
 	want  wanted
 	stats *Stats
+	// progress, if set, is told of each piece.
+	progress func(Stats)
 
+	planned bool   // the totals are counted
 	next    uint64 // the sequence that comes next
 	arrival int64  // running maximum before it
 	ended   bool   // nothing behind is wanted
@@ -46,6 +49,7 @@ func (r *reader) run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		r.total(m, rest)
 		if err = r.segments(ctx, m); err == nil {
 			err = r.objects(ctx, m, rest)
 		}
@@ -60,6 +64,20 @@ func (r *reader) run(ctx context.Context) error {
 		if again.Version == m.Version {
 			return err
 		}
+	}
+}
+
+// total counts what the chain has, once.
+func (r *reader) total(m *archive.Manifest, rest []archive.Named) {
+	if r.planned {
+		return
+	}
+	r.planned = true
+	for _, s := range m.Segments {
+		r.stats.Total += s.Bytes
+	}
+	for _, o := range rest {
+		r.stats.Total += o.Size
 	}
 }
 
@@ -92,6 +110,7 @@ func plan(ctx context.Context, store archive.Store, c archive.Chain) (*archive.M
 func (r *reader) segments(ctx context.Context, m *archive.Manifest) error {
 	for i := range m.Segments {
 		s := &m.Segments[i]
+		r.passed(s.Bytes)
 		if s.Last < r.next || r.ended {
 			continue
 		}
@@ -108,6 +127,14 @@ func (r *reader) segments(ctx context.Context, m *archive.Manifest) error {
 		r.next, r.arrival = s.Last+1, s.ArrivalTo
 	}
 	return nil
+}
+
+// passed counts what is being read or passed over.
+func (r *reader) passed(bytes int64) {
+	r.stats.Passed += bytes
+	if r.progress != nil {
+		r.progress(*r.stats)
+	}
 }
 
 func (r *reader) segment(ctx context.Context, s *archive.Segment) error {
@@ -134,6 +161,7 @@ func (e *stopError) Unwrap() error { return e.error }
 func (r *reader) objects(ctx context.Context, m *archive.Manifest, rest []archive.Named) error {
 	tip := m.Tip
 	for i, o := range rest {
+		r.passed(o.Size)
 		if r.ended {
 			return nil
 		}

@@ -20,6 +20,9 @@ type Options struct {
 	// From and To bound when an event happened: at its own time, or when it arrived
 	// if that is earlier. From <= t < To, Unix ns; 0: no bound.
 	From, To int64
+	// Since and Until bound the arrival, Since <= arrival < Until, Unix ns; 0: no
+	// bound.
+	Since, Until int64
 	// Late is for how long after To events are looked for that happened before it:
 	// what arrived later than that is passed over. 0: 48 h.
 	Late   time.Duration
@@ -40,6 +43,7 @@ type Options struct {
 // Stats tell what a query read of what there was.
 type Stats struct {
 	Events                 int64 // that matched
+	Total, Passed          int64 // bytes there are of chains, and of those behind the reader
 	Segments, SegmentsRead int64 // within the time
 	Objects, ObjectsRead   int64
 	BytesRead              int64 // of objects
@@ -83,15 +87,20 @@ type events struct {
 	fn     func(*Event) error
 	event  Event
 	buf    []byte
-	latest int64 // arrivals from which on nothing is looked for, 0: no bound
+	first  int64 // arrival before which nothing is looked for
+	latest int64 // arrival from which on nothing is, 0: no bound
 }
 
 func newEvents(o *Options, c archive.Chain, stats *Stats, fn func(*Event) error) *events {
 	e := &events{Options: o, chain: c, stats: stats, fn: fn}
-	e.sel = segment.Select{From: o.From, To: o.To}
 	if o.To > 0 {
 		e.latest = o.To + int64(cmp.Or(o.Late, 48*time.Hour))
 	}
+	if o.Until > 0 && (e.latest == 0 || o.Until < e.latest) {
+		e.latest = o.Until
+	}
+	e.first = max(o.From, o.Since)
+	e.sel = segment.Select{From: o.From, To: o.To, Since: o.Since, Until: e.latest}
 	if o.Where != nil {
 		for _, t := range o.Where.Terms() {
 			if slices.Contains(segment.Tested, t.Field) {
@@ -104,11 +113,11 @@ func newEvents(o *Options, c archive.Chain, stats *Stats, fn func(*Event) error)
 
 func (e *events) segment(s *archive.Segment) bool {
 	hasEvents := s.EventFrom != 0 || s.EventTo != 0
-	return hasEvents && s.ArrivalTo >= e.From && s.EventTo >= e.From &&
+	return hasEvents && s.ArrivalTo >= e.first && s.EventTo >= e.From &&
 		(e.To == 0 || s.EventFrom < e.To || s.ArrivalFrom < e.To)
 }
 
-func (e *events) object(_ uint64, arrivalTo int64) bool { return arrivalTo >= e.From }
+func (e *events) object(_ uint64, arrivalTo int64) bool { return arrivalTo >= e.first }
 
 func (e *events) behind(_ uint64, arrival int64) bool { return e.latest > 0 && arrival >= e.latest }
 
@@ -126,7 +135,7 @@ func (e *events) read(f *segment.File, from uint64) error {
 	}
 	return f.Scan(e.sel, func(r *segment.Row) error {
 		subject, err := schemas.ParseSubject(r.Subject)
-		if err != nil || e.latest > 0 && r.Arrival >= e.latest {
+		if err != nil {
 			return nil
 		}
 		e.event = Event{
@@ -138,7 +147,7 @@ func (e *events) read(f *segment.File, from uint64) error {
 }
 
 func (e *events) message(r *archive.Record) error {
-	if r.Arrival < e.From {
+	if r.Arrival < e.first {
 		return nil
 	}
 	subject, err := schemas.ParseSubject(r.Subject)

@@ -1,14 +1,52 @@
 package query
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
+	"slices"
+	"strings"
 
 	"github.com/dermai/millrace/archive"
 	"github.com/dermai/millrace/fence"
 )
+
+// Day is a UTC day of arrival of a stream.
+type Day struct {
+	Stream string
+	Day    string // 2006-01-02
+}
+
+// Days lists what an archive holds, by stream and day, as far as it may hold
+// something that is looked for.
+func Days(ctx context.Context, store archive.Store, o Options) ([]Day, error) {
+	streams, err := o.chains(ctx, store)
+	if err != nil {
+		return nil, err
+	}
+	var out []Day
+	for _, name := range slices.Sorted(maps.Keys(streams)) {
+		for _, c := range streams[name] {
+			m, rest, err := plan(ctx, store, c)
+			if err != nil {
+				return nil, err
+			}
+			for _, s := range m.Segments {
+				out = append(out, Day{name, s.Day})
+			}
+			for _, r := range rest {
+				out = append(out, Day{name, r.Name.Day})
+			}
+		}
+	}
+	slices.SortFunc(out, func(a, b Day) int {
+		return cmp.Or(strings.Compare(a.Stream, b.Stream), strings.Compare(a.Day, b.Day))
+	})
+	return slices.Compact(out), nil
+}
 
 // Run gives each event that is looked for to fn, once: those of a stream in order
 // of sequence, those of several streams in order of arrival. The event is valid
@@ -105,7 +143,7 @@ func (o *Options) stream(ctx context.Context, store archive.Store, name string, 
 	}
 	var last *reader
 	for _, c := range chains {
-		last = &reader{store: store, chain: c, want: newEvents(o, c, stats, fn), stats: stats, next: 1}
+		last = &reader{store: store, chain: c, want: newEvents(o, c, stats, fn), stats: stats, progress: o.Progress, next: 1}
 		if err := last.run(ctx); err != nil {
 			return err
 		}
@@ -116,7 +154,7 @@ func (o *Options) stream(ctx context.Context, store archive.Store, name string, 
 	archived := last != nil && last.chain.Epoch.Created == live.Created
 	if !archived {
 		c := archive.Chain{Class: classOf(name), Stream: name, Epoch: archive.Epoch{Created: live.Created}}
-		last = &reader{store: store, chain: c, want: newEvents(o, c, stats, fn), stats: stats, next: 1}
+		last = &reader{store: store, chain: c, want: newEvents(o, c, stats, fn), stats: stats, progress: o.Progress, next: 1}
 	}
 	return last.live(ctx, o.Log, live.Last, archived)
 }

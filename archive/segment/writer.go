@@ -44,17 +44,15 @@ func (s *Summary) row(r *Row) {
 // Writer writes one file. It holds a row group. It is not safe for concurrent
 // use, and of no use after an error.
 type Writer struct {
-	w     *parquet.GenericWriter[Row]
+	w     *RowWriter
 	split splitter
 	rows  []Row
 	sum   Summary
-	group int // rows in the row group
-	bytes int // of payloads in it
 }
 
 // NewWriter begins a file of a chain's messages.
 func NewWriter(w io.Writer, c archive.Chain) *Writer {
-	return &Writer{w: parquet.NewGenericWriter[Row](w, Options()...), split: splitter{chain: c, digest: newDigest()}}
+	return &Writer{w: NewRowWriter(w), split: splitter{chain: c, digest: newDigest()}}
 }
 
 // Options are how the files are written: pages of a mebibyte, zstd, the page index,
@@ -84,16 +82,47 @@ func (w *Writer) Write(r *archive.Record) error {
 	w.sum.Messages++
 	for i := range w.rows {
 		w.sum.row(&w.rows[i])
-		w.bytes += len(w.rows[i].Payload)
 	}
-	for rows := w.rows; len(rows) > 0; {
-		n := min(len(rows), batchRows)
-		if _, err := w.w.Write(rows[:n]); err != nil {
-			return fmt.Errorf("write sequence %d: %w", r.Seq, err)
+	if err := w.w.Write(w.rows); err != nil {
+		return fmt.Errorf("write sequence %d: %w", r.Seq, err)
+	}
+	return nil
+}
+
+// Close ends the file and says what it holds. It does not close what is written
+// to.
+func (w *Writer) Close() (Summary, error) {
+	if err := w.w.Close(); err != nil {
+		return Summary{}, err
+	}
+	w.sum.Digest = w.split.String()
+	return w.sum, nil
+}
+
+// RowWriter writes rows of whatever chains into a file like a segment. It holds a
+// row group. It is not safe for concurrent use, and of no use after an error.
+type RowWriter struct {
+	w     *parquet.GenericWriter[Row]
+	group int // rows in the row group
+	bytes int // of payloads in it
+}
+
+// NewRowWriter begins a file.
+func NewRowWriter(w io.Writer) *RowWriter {
+	return &RowWriter{w: parquet.NewGenericWriter[Row](w, Options()...)}
+}
+
+// Write appends rows, which stay in one row group. It keeps nothing of them.
+func (w *RowWriter) Write(rows []Row) error {
+	for part := range slices.Chunk(rows, batchRows) {
+		if _, err := w.w.Write(part); err != nil {
+			return err
 		}
-		rows = rows[n:]
+		for i := range part {
+			w.bytes += len(part[i].Payload)
+		}
 	}
-	if w.group += len(w.rows); w.group < groupRows && w.bytes < groupBytes {
+	if w.group += len(rows); w.group < groupRows && w.bytes < groupBytes {
 		return nil
 	}
 	w.group, w.bytes = 0, 0
@@ -103,14 +132,12 @@ func (w *Writer) Write(r *archive.Record) error {
 	return nil
 }
 
-// Close ends the file and says what it holds. It does not close what is written
-// to.
-func (w *Writer) Close() (Summary, error) {
+// Close ends the file. It does not close what is written to.
+func (w *RowWriter) Close() error {
 	if err := w.w.Close(); err != nil {
-		return Summary{}, fmt.Errorf("write file: %w", err)
+		return fmt.Errorf("write file: %w", err)
 	}
-	w.sum.Digest = w.split.String()
-	return w.sum, nil
+	return nil
 }
 
 func sortedNames(h fence.Header) []string { return slices.Sorted(maps.Keys(h)) }
