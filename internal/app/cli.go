@@ -29,7 +29,7 @@ type flags struct {
 	HTTPAddr *string           `name:"http-addr" env:"-" placeholder:"HOST:PORT" help:"Serve events, health and metrics there (http.addr)."`
 	LogLevel *string           `env:"-" placeholder:"LEVEL" help:"Log from this level on: debug, info, warning, error, critical (log.level)."`
 	Set      map[string]string `env:"-" mapsep:"none" placeholder:"SETTING=VALUE" help:"Set any setting of the configuration file, as often as needed."`
-	Output   string            `short:"o" enum:"text,json" default:"text" help:"Print text, or json: one object a line."`
+	Output   string            `short:"o" enum:"text,json,csv,parquet" default:"text" help:"Print text, or json: one object a line. Some commands know csv and parquet."`
 
 	Version kong.VersionFlag `env:"-" help:"Print the version and exit."`
 }
@@ -56,8 +56,9 @@ type session struct {
 	config *config.Loaded
 	log    zerolog.Logger
 	out    *printer
-	demo   bool // the built-in rules are those of the demo
-	later  bool // the broker need not be there yet
+	output string // text, json, or one of the command's own outputs
+	demo   bool   // the built-in rules are those of the demo
+	later  bool   // the broker need not be there yet
 }
 
 // run parses the arguments into grammar, a struct with commands that have a
@@ -92,6 +93,9 @@ func run(p Process, name, about string, grammar any) int {
 	if err != nil {
 		return fault(fmt.Errorf("%w; see %s --help", err, name))
 	}
+	if err := knows(parsed.Selected(), common.Output); err != nil {
+		return fault(err)
+	}
 	cfg, err := config.Load(config.Sources{
 		File:    common.Config,
 		Environ: os.Environ(),
@@ -106,13 +110,25 @@ func run(p Process, name, about string, grammar any) int {
 	context.AfterFunc(ctx, stop)
 
 	color := os.Getenv("NO_COLOR") == ""
-	s := &session{Process: p, config: cfg, log: cfg.Log.Logger(p.Stderr, color), out: newPrinter(p.Stdout, common.Output)}
+	s := &session{Process: p, config: cfg, log: cfg.Log.Logger(p.Stderr, color), out: newPrinter(p.Stdout, common.Output), output: common.Output}
 	for _, w := range cfg.Warnings {
 		s.log.Warn().Msg(w)
 	}
 	parsed.BindTo(ctx, (*context.Context)(nil))
 	err = parsed.Run(s)
 	return exitCode(p.Stderr, name, errors.Join(err, s.out.flush()))
+}
+
+// knows refuses a form of output that a command does not have.
+func knows(command *kong.Node, output string) error {
+	if command == nil || output == "text" || output == "json" {
+		return nil
+	}
+	c, ok := command.Target.Addr().Interface().(interface{ outputs() []string })
+	if ok && slices.Contains(c.outputs(), output) {
+		return nil
+	}
+	return fmt.Errorf("-o %s is not for %s: use text or json", output, command.FullPath())
 }
 
 // exitCode says what became of a command.
