@@ -2,7 +2,6 @@ package archive
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -17,9 +16,6 @@ type Filter struct {
 	// Since and Until bound the arrival, Since <= arrival < Until, Unix ns; 0: no
 	// bound.
 	Since, Until int64
-	// Segments reads the messages of a segment, for Cat. nil: an archive of which
-	// something chosen was compacted and removed is an error.
-	Segments func(ctx context.Context, c Chain, s Segment, fn func(*Record) error) error
 }
 
 // chosen tells whether a message is chosen, and whether anything behind it is.
@@ -70,6 +66,8 @@ func List(ctx context.Context, store Store, f Filter) iter.Seq2[Listed, error] {
 // deleted is passed over; Deletions lists it. The record is
 // valid during the call. An error of fn ends Cat and is returned. After any
 // error what fn was given is not to be relied on: damage may be found behind it.
+// Cat reads objects; where something chosen is in segments alone it is an error, and
+// query.Messages reads both.
 func Cat(ctx context.Context, store Store, f Filter, fn func(*Record) error) error {
 	all, _, err := chains(ctx, store, f.Class, f.Stream)
 	if err != nil {
@@ -89,23 +87,11 @@ func catChain(ctx context.Context, store Store, c Chain, f *Filter, fn func(*Rec
 	if err != nil {
 		return err
 	}
-	if f.Segments != nil && m.Version > 0 {
-		done, err := catSegments(ctx, m, f, fn)
-		if done || err != nil {
-			return err
-		}
-		rest := *f
-		if f.From <= m.Tip.First && (f.Since == 0 || dayOf(f.Since) <= m.Tip.Day) {
-			tip = m.Tip // so that nothing between the last segment and the first object is passed over
-		}
-		rest.From = max(f.From, m.Tip.First)
-		f = &rest
-	}
 	for o, err := range objects(ctx, store, c, f) {
 		if err != nil {
 			return err
 		}
-		if f.Segments == nil && tip.Key == "" && m.holds(f.From, o.Name.First-1, f.Since) {
+		if tip.Key == "" && m.holds(f.From, o.Name.First-1, f.Since) {
 			return fmt.Errorf("the messages before %d of %s are in segments alone", o.Name.First, c)
 		}
 		if tip.Key != "" && o.Name.before(tip.Name) {
@@ -120,36 +106,6 @@ func catChain(ctx context.Context, store Store, c Chain, f *Filter, fn func(*Rec
 		}
 	}
 	return nil
-}
-
-// catSegments gives the messages of segments to fn.
-func catSegments(ctx context.Context, m *Manifest, f *Filter, fn func(*Record) error) (done bool, err error) {
-	for _, s := range m.Segments {
-		if s.Last < f.From || f.Since > 0 && s.ArrivalTo < f.Since || s.Messages == 0 {
-			continue
-		}
-		if f.To > 0 && s.First > f.To || f.Until > 0 && s.ArrivalFrom >= f.Until {
-			return true, nil
-		}
-		end := errors.New("end")
-		err := f.Segments(ctx, m.Chain, s, func(r *Record) error {
-			ok, done := f.chosen(r)
-			switch {
-			case done:
-				return end
-			case ok:
-				return fn(r)
-			}
-			return nil
-		})
-		if errors.Is(err, end) {
-			return true, nil
-		}
-		if err != nil {
-			return false, fmt.Errorf("segment %s: %w", s.Key, err)
-		}
-	}
-	return false, nil
 }
 
 // catObject gives an object's messages to fn and moves the tip behind it. done

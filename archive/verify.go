@@ -28,7 +28,7 @@ type Options struct {
 	// damaged up to the damage. The record is valid during the call. An error of
 	// Each ends Verify and is returned.
 	Each func(*Record) error
-	// Segments reads the messages of a segment for Each, as Filter.Segments does.
+	// Segments reads the messages of a segment for Each.
 	Segments func(ctx context.Context, c Chain, s Segment, fn func(*Record) error) error
 }
 

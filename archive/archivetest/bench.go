@@ -7,6 +7,7 @@ import (
 
 	"github.com/dermai/millrace/archive"
 	"github.com/dermai/millrace/archive/compact"
+	"github.com/dermai/millrace/archive/query"
 	"github.com/dermai/millrace/fence"
 	"github.com/dermai/millrace/fence/fencetest"
 	"github.com/dermai/millrace/schemas"
@@ -106,7 +107,7 @@ type Message struct {
 // Cat gives what is chosen of the archive.
 func (b *Bench) Cat(t *testing.T, f archive.Filter) (out []Message) {
 	t.Helper()
-	err := compact.Cat(t.Context(), b.Store, f, func(r *archive.Record) error {
+	err := query.Messages(t.Context(), b.Store, f, func(r *archive.Record) error {
 		p, err := schemas.Unpack(nil, r.Payload, schemas.FrameDecoded)
 		if err != nil {
 			p = r.Payload

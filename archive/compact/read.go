@@ -42,8 +42,7 @@ func fetch(ctx context.Context, store archive.Store, key, dir string) (f *os.Fil
 	return f, size, fmt.Sprintf("%x", h.Sum(nil)), nil
 }
 
-// Segments reads the messages of segments, as archive.Filter and archive.Options
-// have it done.
+// Segments reads the messages of whole segments, as archive.Options have it done.
 func Segments(store archive.Store) func(context.Context, archive.Chain, archive.Segment, func(*archive.Record) error) error {
 	return func(ctx context.Context, c archive.Chain, s archive.Segment, fn func(*archive.Record) error) error {
 		file, size, sha, err := fetch(ctx, store, s.Key, "")

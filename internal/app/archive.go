@@ -17,6 +17,7 @@ type archiveCommand struct {
 	Ls      archiveLs      `cmd:"" help:"List the objects of the archive."`
 	Cat     archiveCat     `cmd:"" help:"Print what was archived, in order: the events as JSON lines, or with -o json whole messages."`
 	Query   archiveQuery   `cmd:"" help:"Print the events for which a condition holds, wherever they are."`
+	Export  archiveExport  `cmd:"" help:"Copy events into files, one for each stream and day."`
 	Flush   archiveFlush   `cmd:"" help:"Archive what the streams hold now, without waiting for its age."`
 	Compact archiveCompact `cmd:"" help:"Turn the objects of events into segments, which are Parquet files."`
 	Retain  archiveRetain  `cmd:"" help:"Delete what is past its retention and under no legal hold; archivers do it daily."`
