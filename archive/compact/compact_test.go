@@ -15,7 +15,6 @@ import (
 	"github.com/dermai/millrace/archive"
 	"github.com/dermai/millrace/archive/archivetest"
 	"github.com/dermai/millrace/archive/compact"
-	"github.com/dermai/millrace/archive/query"
 	"github.com/dermai/millrace/fence"
 	"github.com/dermai/millrace/schemas"
 )

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/dermai/millrace/archive"
@@ -149,6 +150,15 @@ func (r *reader) segment(ctx context.Context, s *archive.Segment) error {
 	}
 	if stop, ok := errors.AsType[*stopError](err); ok {
 		return stop
+	}
+	if errors.Is(err, archive.ErrNotFound) {
+		m, failed := archive.ReadManifest(ctx, r.store, r.chain)
+		if failed != nil {
+			return failed
+		}
+		if !slices.ContainsFunc(m.Segments, func(t archive.Segment) bool { return t.Key == s.Key }) {
+			return nil // retention deleted it since the manifest was read
+		}
 	}
 	return r.want.broken(s, fmt.Errorf("segment %s: %w", s.Key, err))
 }

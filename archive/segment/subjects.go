@@ -26,11 +26,7 @@ func (s *Subject) Read() bool { return s.Form != formRaw && s.Kind != "" }
 // false. It reads those columns only. What is no event (a tick, a blank line) is
 // left out; a message that cannot be unpacked is one event.
 func Subjects(r io.ReaderAt, size int64, fn func(*Subject) bool) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("read segment: damaged: %v", p)
-		}
-	}()
+	defer damaged(&err)
 	file, err := parquet.OpenFile(r, size, parquet.ReadBufferSize(pageBytes))
 	if err != nil {
 		return fmt.Errorf("read segment: %w", err)
