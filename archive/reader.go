@@ -25,7 +25,7 @@ type Record struct {
 	Payload []byte // byte for byte as it was in the stream
 	// Unpacked says that Payload, of a message in a segment, is what the stream's was
 	// packed from.
-	Unpacked bool
+	Unpacked bool `json:",omitzero"`
 }
 
 // entry is the record as it was in the stream.

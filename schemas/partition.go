@@ -105,6 +105,7 @@ const (
 	StreamDeliveries = "DELIVERIES"
 	StreamQuarantine = "QUARANTINE"
 	StreamRedrive    = "REDRIVE"
+	StreamReplay     = "REPLAY"
 )
 
 // SubjectControl is the one subject of the control log.
@@ -142,6 +143,8 @@ func StreamOf(subject string) string {
 		return StreamDeliveries
 	case "quarantine":
 		return StreamQuarantine
+	case "replay":
+		return StreamReplay
 	case "redrive":
 		if strings.Count(rest, ".") == 1 { // redrive.<receiver>.<hash>
 			return StreamNotify

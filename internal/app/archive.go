@@ -21,6 +21,7 @@ type archiveCommand struct {
 	Flush   archiveFlush   `cmd:"" help:"Archive what the streams hold now, without waiting for its age."`
 	Compact archiveCompact `cmd:"" help:"Turn the objects of events into segments, which are Parquet files."`
 	Retain  archiveRetain  `cmd:"" help:"Delete what is past its retention and under no legal hold; archivers do it daily."`
+	Replay  archiveReplay  `cmd:"" help:"Append what was archived to the stream REPLAY, with its times, ids and positions."`
 	Hold    holdCommand    `cmd:"" help:"Legal holds: what retention must not delete."`
 	Verify  archiveVerify  `cmd:"" help:"Prove that the archive is complete and unaltered."`
 }
