@@ -117,7 +117,7 @@ func (p *Planner) apply(class schemas.Class, t *schemas.Transition) {
 	}
 	key := bounded(string(class) + "|" + t.Instance + "|" + t.Group)
 	tick := max(t.Tick, p.clocks[class]+1)
-	if t.To != schemas.Firing {
+	if t.To == schemas.Inactive || t.Shadow { // shadow: its rule went there just now
 		for _, g := range slices.Clone(p.members[key]) {
 			g.end(key, t, tick)
 			if g.Members[key] == nil {

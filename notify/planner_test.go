@@ -172,6 +172,20 @@ func transition(tick int64, change, rule, instance string, labels map[string]str
 		tr.From, tr.To = schemas.Inactive, schemas.Pending
 	case "cancel":
 		tr.From, tr.To = schemas.Pending, schemas.Inactive
+	case "fire-unseen":
+		tr.From, tr.To, tr.Shadow = schemas.Pending, schemas.Firing, true
+	case "cool-unseen":
+		tr.From, tr.To, tr.Shadow = schemas.Firing, schemas.Cooling, true
+	case "end-unseen":
+		tr.From, tr.To, tr.Shadow = schemas.Cooling, schemas.Inactive, true
+	case "show": // the rule comes out of shadow
+		tr.From, tr.To = schemas.Firing, schemas.Firing
+	case "show-cooling":
+		tr.From, tr.To = schemas.Cooling, schemas.Cooling
+	case "show-pending":
+		tr.From, tr.To = schemas.Pending, schemas.Pending
+	case "hide":
+		tr.From, tr.To, tr.Shadow = schemas.Firing, schemas.Firing, true
 	}
 	return tr
 }

@@ -38,7 +38,7 @@ var ruleKeys = []string{
 	"alert", "on", "where", "by",
 	"count", "rate", "ratio", "sum", "avg", "min", "max", "last",
 	"window", "fire", "resolve", "min_samples", "for", "keep_firing_for", "no_data",
-	"cap", "labels", "annotations", "expect", "keys", "evidence",
+	"cap", "labels", "annotations", "expect", "keys", "evidence", "mode",
 }
 
 // draft is a rule while it is read.
@@ -89,6 +89,7 @@ func (r *reader) rule(n ast.Node) *Rule {
 	d.For = d.duration("for", 0, maxWindow)
 	d.Keep = d.duration("keep_firing_for", 0, maxWindow)
 	d.Cap = int(d.integer("cap", maxCap))
+	d.mode()
 	d.labelled()
 	d.evidenced()
 	d.annotated()
@@ -253,6 +254,20 @@ func (d *draft) noData() NoData {
 	}
 	d.fault(e.at, "no_data", "%q is not known: write resolve, hold or fire", s)
 	return NoDataResolve
+}
+
+func (d *draft) mode() {
+	e, ok := d.entries["mode"]
+	if !ok {
+		return
+	}
+	switch s, _ := scalar(e.node); s {
+	case "live":
+	case "shadow":
+		d.Shadow = true
+	default:
+		d.fault(e.at, "mode", "%q is not known: write shadow, so that nobody is told, or live", s)
+	}
 }
 
 // integer reads a whole number from 1 to most, 0 if it is not given.

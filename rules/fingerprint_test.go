@@ -83,6 +83,7 @@ func TestFingerprint(t *testing.T) {
 		replace("[message, attributes.n]", "[attributes.n, message]"),
 		replace("        on: log\n", "") + "        on: log\n",
 		replace("on: log", "on: [log]"),
+		replace("on: log", "on: log\n        mode: shadow"),
 	} {
 		if of(same) != want {
 			t.Errorf("another fingerprint than the rule that this was made of:\n%s", same)

@@ -34,8 +34,10 @@ type Rule struct {
 	Expect bool
 	Keys   []string // groups (see GroupOf), ascending
 
-	// Fingerprint hashes everything that changes a fold or a decision; labels and
-	// annotations are not in it.
+	Shadow bool // mode: shadow; nobody is told of its alerts
+
+	// Fingerprint hashes everything that changes a fold or a decision; labels,
+	// annotations and the mode are not in it.
 	Fingerprint string // 16 hex digits
 
 	compiled

@@ -26,8 +26,11 @@ type Transition struct {
 	Since    int64  `json:"since"` // tick at which the To state began (for pending→firing: this tick)
 	// Active is the tick at which the alert left inactive, 0 when it returns there
 	// from pending.
-	Active int64  `json:"active,omitzero"`
-	Why    string `json:"why,omitempty"` // "rule gone", "no data", "" for the condition
+	Active int64 `json:"active,omitzero"`
+	// Shadow says that the rule is in shadow: nobody is told. A rule that comes out
+	// of shadow, or goes into it, changes each of its alerts from a state to itself.
+	Shadow bool   `json:"shadow,omitzero"`
+	Why    string `json:"why,omitempty"` // "rule gone", "no data", "rule live", "rule shadow", "" for the condition
 	N      int64  `json:"n"`
 	// Value is nil where the window is empty and the aggregate has none.
 	Value       *float64          `json:"value,omitempty"`
@@ -39,6 +42,10 @@ type Transition struct {
 // Quiet tells that nobody is notified of the change.
 func (t *Transition) Quiet() bool {
 	switch {
+	case t.From == t.To: // who was told of an alert learns that it is in shadow now, and the other way round
+		return t.To != Firing && t.To != Cooling
+	case t.Shadow:
+		return true
 	case t.To == Firing:
 		return t.From == Cooling
 	case t.To == Inactive:

@@ -10,12 +10,18 @@ import (
 type Board struct {
 	p      *Prometheus
 	class  schemas.Class
-	alerts map[string][4]string // labels, by instance and group
+	alerts map[string]level // by instance and group
+}
+
+// level is what alerts are counted by.
+type level struct {
+	labels [4]string // alertname, severity, class and state
+	shadow bool
 }
 
 // Board makes the board of an evaluator.
 func (p *Prometheus) Board(class schemas.Class) *Board {
-	return &Board{p: p, class: class, alerts: map[string][4]string{}}
+	return &Board{p: p, class: class, alerts: map[string]level{}}
 }
 
 // Show begins to show.
@@ -36,31 +42,36 @@ func (b *Board) Change(made []schemas.Transition) {
 		if t.To == schemas.Inactive {
 			continue
 		}
-		labels := [4]string{
+		is := level{[4]string{
 			b.p.among(b.p.rules, maxRules, t.Rule), listed(severities, cmp.Or(t.Labels["severity"], Other)), string(b.class), string(t.To),
-		}
-		b.alerts[key] = labels
-		b.p.move(labels, 1)
+		}, t.Shadow}
+		b.alerts[key] = is
+		b.p.move(is, 1)
 	}
 }
 
 // Hide ends it.
 func (b *Board) Hide() {
-	for _, labels := range b.alerts {
-		b.p.move(labels, -1)
+	for _, was := range b.alerts {
+		b.p.move(was, -1)
 	}
 	clear(b.alerts)
 }
 
-// move adds to the number of alerts with these labels. What is none is not shown.
-func (p *Prometheus) move(labels [4]string, by int) {
+// move adds to the number of alerts that are counted alike. What is none is not
+// shown.
+func (p *Prometheus) move(is level, by int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.levels[labels] += by
-	if n := p.levels[labels]; n > 0 {
-		p.alerts.WithLabelValues(labels[:]...).Set(float64(n))
+	gauge := p.alerts
+	if is.shadow {
+		gauge = p.shadows
+	}
+	p.levels[is] += by
+	if n := p.levels[is]; n > 0 {
+		gauge.WithLabelValues(is.labels[:]...).Set(float64(n))
 		return
 	}
-	delete(p.levels, labels)
-	p.alerts.DeleteLabelValues(labels[:]...)
+	delete(p.levels, is)
+	gauge.DeleteLabelValues(is.labels[:]...)
 }

@@ -52,13 +52,14 @@ type Prometheus struct {
 	histograms *prometheus.HistogramVec
 	unusable   prometheus.Counter
 	alerts     *prometheus.GaugeVec
+	shadows    *prometheus.GaugeVec
 
 	mu       sync.Mutex
 	paths    map[string]bool // templates seen, without a list
 	services map[string]bool
 	rules    map[string]bool
 	at       map[[2]string]int64 // event time of a gauge's value, by service and name
-	levels   map[[4]string]int   // alerts by alertname, severity, class and state
+	levels   map[level]int
 }
 
 // NewPrometheus makes the metrics and registers them where reg is not nil.
@@ -99,8 +100,10 @@ func NewPrometheus(c PrometheusConfig, reg prometheus.Registerer) *Prometheus {
 			Help: "Metric events that no metric shows: their name is not listed, or a counter falls."}),
 		alerts: gauge("millrace_alerts",
 			"Alerts that are not inactive, by state; of the process that decides.", "alertname", "severity", "class", "state"),
+		shadows: gauge("millrace_shadow_alerts",
+			"Alerts of rules in shadow that are not inactive, by state; nobody is told of them.", "alertname", "severity", "class", "state"),
 		paths: map[string]bool{}, services: map[string]bool{}, rules: map[string]bool{},
-		at: map[[2]string]int64{}, levels: map[[4]string]int{},
+		at: map[[2]string]int64{}, levels: map[level]int{},
 	}
 	for _, e := range c.Endpoints {
 		p.endpoints = append(p.endpoints, strings.Split(strings.Trim(e, "/"), "/"))
@@ -109,7 +112,7 @@ func NewPrometheus(c PrometheusConfig, reg prometheus.Registerer) *Prometheus {
 		p.names[n] = true
 	}
 	if reg != nil {
-		reg.MustRegister(p.requests, p.duration, p.queries, p.gauges, p.gaugesAt, p.counters, p.histograms, p.unusable, p.alerts)
+		reg.MustRegister(p.requests, p.duration, p.queries, p.gauges, p.gaugesAt, p.counters, p.histograms, p.unusable, p.alerts, p.shadows)
 	}
 	return p
 }

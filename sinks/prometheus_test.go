@@ -76,6 +76,12 @@ func TestPrometheus(t *testing.T) {
 	}
 	board.Show([]schemas.Transition{alert("HighCPU", "user=jane", schemas.Firing), alert("HighCPU", "user=ann", schemas.Pending)})
 	board.Change([]schemas.Transition{alert("HighCPU", "user=ann", schemas.Firing), alert("Gone", "", schemas.Firing), alert("Gone", "", schemas.Inactive)})
+	unseen := alert("Tried", "", schemas.Firing)
+	unseen.Shadow = true
+	shown := alert("Shown", "", schemas.Firing)
+	board.Change([]schemas.Transition{unseen, shown})
+	shown.Shadow = true // its rule goes into shadow
+	board.Change([]schemas.Transition{shown})
 	hidden := p.Board(schemas.AuditTrail)
 	hidden.Show([]schemas.Transition{alert("Denied", "", schemas.Firing)})
 	hidden.Hide()

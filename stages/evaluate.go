@@ -19,6 +19,7 @@ const (
 	readPartials = 64   // partials asked for at once
 	stepTicks    = 200  // ticks decided in one step
 	queueLimit   = 16   // messages decided ahead of the log
+	gapTries     = 10   // restores before a partial that does not join is an incident
 	quietTime    = 10e9 // ns of ticks after which a decision without changes is written
 )
 
@@ -71,6 +72,7 @@ type Evaluate struct {
 	heads   map[schemas.Partition]uint64 // last sequence read of each partials.<p>
 	next    uint64                       // sequence of PARTIALS to read
 	gapAt   uint64                       // sequence of PARTIALS that did not join; 0: none
+	gaps    int                          // how often it did not
 
 	logged  logged
 	claimed bool
@@ -226,9 +228,13 @@ var errBehindPartials = errors.New("partials were trimmed beyond what was read o
 // gap judges a partial that does not join the one before it. An evaluator that
 // was away for longer than two checkpoints has missed what was trimmed behind
 // them, and restores the last. If the same partial does not join then either, the
-// chain is broken.
+// chain is broken; but the head that names the checkpoint may be stale, so it is
+// read a few times.
 func (m *Evaluate) gap(e fence.Entry, part *schemas.Partial, last chain) error {
-	if m.gapAt == e.Seq {
+	if m.gapAt != e.Seq {
+		m.gaps = 0
+	}
+	if m.gaps++; m.gaps > gapTries {
 		return fence.Incident(part.Partition.Partials(), "message %d covers from %v, but the one before it ends at %v: "+
 			"the chain is broken", e.Seq, part.From, last.To)
 	}

@@ -23,7 +23,7 @@ type Tally interface {
 // stands by shows nothing.
 type Board interface {
 	// Show begins to show: these alerts are not inactive, as of what is stored.
-	// Of each transition Rule, Instance, Group, To and Labels are given.
+	// Of each transition Rule, Instance, Group, To, Shadow and Labels are given.
 	Show(alerts []schemas.Transition)
 	// Change says what a stored decision changed. It is called while it shows only.
 	Change(t []schemas.Transition)

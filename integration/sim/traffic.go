@@ -113,11 +113,14 @@ var pool = []string{
 	`{alert: Capped, on: log, where: 'message == "a"', by: [attributes.user], count: true, window: 4s, fire: "> 1", cap: 2}`,
 }
 
-// someRules draws the first and two thirds of the others.
+// someRules draws the first and two thirds of the others, some of them in shadow.
 func someRules(rng *rand.Rand) schemas.RuleSource {
 	var b strings.Builder
 	b.WriteString("groups:\n  - name: sim\n    rules:\n      - " + pool[0] + "\n")
 	for _, r := range pool[1:] {
+		if rng.Intn(4) == 0 {
+			r = strings.TrimSuffix(r, "}") + ", mode: shadow}"
+		}
 		if rng.Intn(3) > 0 {
 			b.WriteString("      - " + r + "\n")
 		}

@@ -21,7 +21,8 @@ type alertsCommand struct {
 
 // alertsLs lists alerts by what ALERTS says of them.
 type alertsLs struct {
-	All bool `help:"List those that are over, too."`
+	All    bool `help:"List those that are over, too."`
+	Shadow bool `help:"List those of rules in shadow, of which nobody is told."`
 }
 
 func (c *alertsLs) Run(ctx context.Context, s *session) error {
@@ -49,7 +50,7 @@ func (c *alertsLs) Run(ctx context.Context, s *session) error {
 		return cmp.Or(cmp.Compare(a.Rule, b.Rule), cmp.Compare(a.Alert, b.Alert))
 	}
 	for _, t := range slices.SortedFunc(maps.Values(last), byAlert) {
-		if t.To == schemas.Inactive && !c.All {
+		if t.To == schemas.Inactive && !c.All || t.Shadow != c.Shadow {
 			continue
 		}
 		if err := s.out.print(t, string(t.To), clock(t.Time), t.Alert, valueText(t.Value), summary(&t)); err != nil {

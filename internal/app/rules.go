@@ -17,6 +17,7 @@ type rulesCommand struct {
 	Test     rulesTest     `cmd:"" help:"Run tests of rules: events and the states that alerts must have, on a virtual clock."`
 	Run      rulesRun      `cmd:"" help:"Decide a recorded file of events: the transitions that the live system would have made."`
 	Backtest rulesBacktest `cmd:"" help:"Decide archived events again: by the rules that were in force, or by others."`
+	Diff     rulesDiff     `cmd:"" help:"Tell which alerts fire or end otherwise by other rules, over archived events."`
 }
 
 // rulesCheck checks rule files. Findings: the faults, and rules that can never

@@ -43,7 +43,8 @@ func (c *rulesBacktest) Run(ctx context.Context, s *session) error {
 	if err := s.out.header("TIME", "ALERT", "CHANGE", "VALUE", "SUMMARY"); err != nil {
 		return err
 	}
-	sum, err := run.decide(ctx, func(t schemas.Transition) error {
+	run.showProgress()
+	sum, err := backtest.Run(ctx, run.Config, func(t schemas.Transition) error {
 		if !s.out.json {
 			return s.printTransition(t)
 		}
@@ -53,6 +54,7 @@ func (c *rulesBacktest) Run(ctx context.Context, s *session) error {
 		}
 		return s.out.line(line, false)
 	})
+	run.clearProgress()
 	if differs, ok := errors.AsType[*backtest.DifferError](err); ok {
 		return findingsError(differs.Error())
 	}
@@ -107,21 +109,27 @@ func (f *rangeFlags) open(ctx context.Context, s *session) (*backtesting, error)
 	return b, nil
 }
 
-// decide runs a backtest, and says on a terminal how far it is.
-func (b *backtesting) decide(ctx context.Context, emit func(schemas.Transition) error) (backtest.Summary, error) {
-	if config.IsTerminal(b.session.Stderr) {
-		var said time.Time
-		b.Progress = func(p backtest.Progress) {
-			if time.Since(said) < 200*time.Millisecond {
-				return
-			}
-			said = time.Now()
-			done := 100 * max(0, p.At-p.From) / max(1, p.To-p.From)
-			fmt.Fprintf(b.session.Stderr, "\r%s: %s, %d %% of the range, %d events\x1b[K", p.Class, clock(p.At), done, p.Events)
-		}
-		defer fmt.Fprint(b.session.Stderr, "\r\x1b[K")
+// showProgress says on a terminal how far it is.
+func (b *backtesting) showProgress() {
+	if !config.IsTerminal(b.session.Stderr) {
+		return
 	}
-	return backtest.Run(ctx, b.Config, emit)
+	var said time.Time
+	b.Progress = func(p backtest.Progress) {
+		if time.Since(said) < 200*time.Millisecond {
+			return
+		}
+		said = time.Now()
+		done := 100 * max(0, p.At-p.From) / max(1, p.To-p.From)
+		fmt.Fprintf(b.session.Stderr, "\r%s: %s, %d %% of the range, %s\x1b[K", p.Class, clock(p.At), done, plural(int(p.Events), "event"))
+	}
+}
+
+// clearProgress makes room for what is printed.
+func (b *backtesting) clearProgress() {
+	if b.Progress != nil {
+		fmt.Fprint(b.session.Stderr, "\r\x1b[K")
+	}
 }
 
 // report says what was read, and what of the range was not there.

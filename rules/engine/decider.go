@@ -139,7 +139,7 @@ func (d *Decider) Decide() []schemas.Decision {
 }
 
 // revise puts the rules of the tick in force. It wakes the groups of new rules
-// that may fire on silence, and those of rules that are gone.
+// that may fire on silence, and those of rules that are gone or change their mode.
 func (d *Decider) revise(awake map[*group]bool) {
 	if next, ok := d.schedule.next(d.tick - 1); !ok || next != d.tick {
 		return
@@ -154,6 +154,13 @@ func (d *Decider) revise(awake map[*group]bool) {
 		if w == nil {
 			w = newWindow(in)
 			for _, g := range w.groups {
+				awake[g] = true
+			}
+		}
+		if w.in.Rule.Shadow != in.Rule.Shadow {
+			w.switched = d.tick
+			for _, g := range w.groups {
+				d.wakes.rouse(g)
 				awake[g] = true
 			}
 		}
@@ -205,7 +212,12 @@ func (d *Decider) decide(g *group) *schemas.Transition {
 	}
 	g.leave(d.tick - in.Window)
 	t, now := d.read(g)
-	made := d.change(g, in.step(g.standing, now, d.tick), t)
+	var made *schemas.Transition
+	if g.window.switched == d.tick && g.state != schemas.Inactive {
+		made = d.switched(g, t)
+	} else {
+		made = d.change(g, in.step(g.standing, now, d.tick), t)
+	}
 	if g.sleep(d.tick, now) {
 		heap.Push(&d.wakes, g)
 	}
@@ -233,23 +245,39 @@ func (d *Decider) change(g *group, to standing, t schemas.Transition) *schemas.T
 	if to.state == g.state {
 		return nil
 	}
-	in := g.window.in
-	t.Evidence = slices.Clone(t.Evidence) // the window goes on with the list
-	t.Alert = in.Rule.Name + "{" + g.name + "}"
-	t.Rule, t.Instance, t.Group = in.Rule.Name, in.ID, g.name
-	t.Tick, t.Time = d.tick, d.schedule.timing.End(d.tick)
-	t.From, t.To, t.Since = g.state, to.state, to.since
 	switch {
 	case g.state == schemas.Inactive:
 		g.active = d.tick
 	case g.state == schemas.Pending && to.state == schemas.Inactive:
 		g.active = 0
 	}
-	t.Active = g.active
-	in.Rule.Describe(&t)
+	made := d.complete(g, to, t)
 	g.standing = to
 	if to.state == schemas.Inactive {
 		g.since, g.active = 0, 0
 	}
+	return made
+}
+
+// switched is the one change of an alert, which is not inactive, at the tick at
+// which its rule comes out of shadow or goes into it: from its state to itself.
+// What its window says counts from the next tick on.
+func (d *Decider) switched(g *group, t schemas.Transition) *schemas.Transition {
+	if t.Why = ruleLive; g.window.in.Rule.Shadow {
+		t.Why = ruleShadow
+	}
+	return d.complete(g, g.standing, t)
+}
+
+// complete fills in a transition of a group to a standing.
+func (d *Decider) complete(g *group, to standing, t schemas.Transition) *schemas.Transition {
+	in := g.window.in
+	t.Evidence = slices.Clone(t.Evidence) // the window goes on with the list
+	t.Alert = in.Rule.Name + "{" + g.name + "}"
+	t.Rule, t.Instance, t.Group = in.Rule.Name, in.ID, g.name
+	t.Tick, t.Time = d.tick, d.schedule.timing.End(d.tick)
+	t.From, t.To, t.Since, t.Active = g.state, to.state, to.since, g.active
+	t.Shadow = in.Rule.Shadow
+	in.Rule.Describe(&t)
 	return &t
 }

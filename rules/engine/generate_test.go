@@ -144,7 +144,7 @@ func (w *world) ruleSet() *schemas.RuleSource {
 		if !w.one(3) {
 			n++
 			b.WriteString(rule)
-			fmt.Fprintf(&b, "        labels: {team: t%d}\n", w.IntN(2))
+			fmt.Fprintf(&b, "        labels: {team: t%d}\n        mode: %s\n", w.IntN(2), pick(w, "live", "live", "shadow"))
 		}
 	}
 	if n == 0 {

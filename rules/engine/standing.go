@@ -9,7 +9,7 @@ import (
 
 // Standing lists the alerts that are not inactive after the last tick decided,
 // by instance and group. Of each it gives Alert, Rule, Instance, Group, To,
-// Since, Active and Labels, as the transition that led there did.
+// Since, Active, Shadow and Labels, as the transition that led there did.
 func (d *Decider) Standing() []schemas.Transition {
 	var list []schemas.Transition
 	for _, w := range d.windows {
@@ -19,7 +19,7 @@ func (d *Decider) Standing() []schemas.Transition {
 			}
 			t := schemas.Transition{
 				Alert: w.in.Rule.Name + "{" + g.name + "}", Rule: w.in.Rule.Name, Instance: w.in.ID, Group: g.name,
-				To: g.state, Since: g.since, Active: g.active,
+				To: g.state, Since: g.since, Active: g.active, Shadow: w.in.Rule.Shadow,
 			}
 			w.in.Rule.Describe(&t)
 			t.Annotations = nil

@@ -39,8 +39,10 @@ func (in *Instance) judge(f *schemas.Fold, v float64, tick int64) verdict {
 
 // Reasons in transitions.
 const (
-	noData   = "no data"
-	ruleGone = "rule gone"
+	noData     = "no data"
+	ruleGone   = "rule gone"
+	ruleLive   = "rule live" // it came out of shadow
+	ruleShadow = "rule shadow"
 )
 
 // leastSamples is the number of samples below which a window is no data. Nothing

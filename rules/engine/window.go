@@ -11,10 +11,12 @@ import (
 
 // window holds the groups of one rule instance.
 type window struct {
-	in     *Instance
-	gone   bool
-	groups map[string]*group
-	marked int // groups that count against the rule's cap
+	in   *Instance
+	gone bool
+	// switched is the tick at which the rule came out of shadow or went into it.
+	switched int64
+	groups   map[string]*group
+	marked   int // groups that count against the rule's cap
 }
 
 // group is one alert: the panes of its window and its state.

@@ -164,8 +164,16 @@ func (o *oracle) tick(tick int64) {
 			was.state = schemas.Inactive
 		}
 		if in := inForce[was.in.ID]; in != nil {
+			mode := ""
+			switch {
+			case was.state == schemas.Inactive || was.in.Rule.Shadow == in.Rule.Shadow:
+			case in.Rule.Shadow:
+				mode = "rule shadow"
+			default:
+				mode = "rule live"
+			}
 			was.in = in
-			o.evaluate(key, was, windows[key], tick)
+			o.evaluate(key, was, mode, windows[key], tick)
 		} else {
 			o.change(key, was, schemas.Inactive, schemas.Transition{Why: "rule gone"}, tick)
 		}
@@ -211,8 +219,9 @@ func (o *oracle) admit(in *engine.Instance, tick int64) {
 	}
 }
 
-// evaluate makes a key's change at a tick, if there is one.
-func (o *oracle) evaluate(key string, was state, window []*sample, tick int64) {
+// evaluate makes a key's change at a tick, if there is one. mode says that its
+// rule came out of shadow or went into it, which is the only change then.
+func (o *oracle) evaluate(key string, was state, mode string, window []*sample, tick int64) {
 	in := was.in
 	t := schemas.Transition{N: int64(len(window)), Evidence: evidence(window)}
 	length := (o.schedule.Timing().Tick * time.Duration(in.Window)).Seconds()
@@ -222,6 +231,11 @@ func (o *oracle) evaluate(key string, was state, window []*sample, tick int64) {
 	}
 	fire, resolve, why := judge(in, len(window), v, tick)
 	t.Why = why
+	if mode != "" {
+		t.Why = mode
+		o.change(key, was, was.state, t, tick)
+		return
+	}
 	lasted := tick - was.since
 	to := was.state
 	switch {
@@ -277,8 +291,11 @@ func judge(in *engine.Instance, n int, v float64, tick int64) (fire, resolve boo
 // change records the state and, if it is another, the transition.
 func (o *oracle) change(key string, was state, to schemas.State, t schemas.Transition, tick int64) {
 	now := was
-	if to != was.state {
-		now.state, now.since = to, tick
+	switched := t.Why == "rule live" || t.Why == "rule shadow"
+	if to != was.state || switched {
+		if !switched {
+			now.state, now.since = to, tick
+		}
 		if was.state == schemas.Inactive {
 			now.active = tick
 		}
@@ -292,7 +309,8 @@ func (o *oracle) change(key string, was state, to schemas.State, t schemas.Trans
 		t.Group = was.group
 		t.Tick = tick
 		t.Time = tick * int64(o.schedule.Timing().Tick)
-		t.From, t.To, t.Since = was.state, to, tick
+		t.From, t.To, t.Since = was.state, to, now.since
+		t.Shadow = was.in.Rule.Shadow
 		was.in.Rule.Describe(&t)
 		o.transitions = append(o.transitions, t)
 	}
