@@ -4,13 +4,18 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/dermai/millrace/archive"
 	"github.com/dermai/millrace/backtest"
+	"github.com/dermai/millrace/fence"
 	"github.com/dermai/millrace/integration/reference"
 	"github.com/dermai/millrace/schemas"
 )
@@ -48,6 +53,54 @@ func TestRecordedDay(t *testing.T) {
 			if err := reference.Differ("backtest", between(live, from, to), got); err != nil {
 				t.Errorf("from %v to %v: %v", time.Unix(0, from).UTC(), time.Unix(0, to).UTC(), err)
 			}
+		}
+	})
+	t.Run("behind the archive's end", func(t *testing.T) {
+		source := &backtest.Live{Archive: backtest.Archive{Store: d.store}, Log: func() (fence.Log, func()) { return d.log, func() {} }}
+		got, _, err := run(t, backtest.Config{Source: source, Check: true, From: d.now - int64(5*time.Hour)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := reference.Differ("backtest", between(live, d.now-int64(5*time.Hour), d.now), got); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("by other rules", func(t *testing.T) {
+		// The first of the day's: nothing differs before they were changed.
+		got, _, err := run(t, backtest.Config{Source: d.source(), Rules: rulesOf(false)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		changed := d.reloads[0]
+		if err := reference.Differ("backtest", between(live, 0, changed), between(got, 0, changed)); err != nil {
+			t.Error(err)
+		}
+		// From a moment on everything is in the windows that was, and the alerts that
+		// are over by then are as if decided from the beginning.
+		from := changed + int64(3*time.Hour)
+		later, _, err := run(t, backtest.Config{Source: d.source(), Rules: rulesOf(false), From: from})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(turns(between(got, from, d.now)), turns(later)); diff != "" || len(later) < 20 {
+			t.Errorf("from %v on (-whole +cold) %s", time.Unix(0, from).UTC(), diff)
+		}
+	})
+	t.Run("differences", func(t *testing.T) { differences(t, d) })
+	t.Run("what is not there", func(t *testing.T) {
+		from := d.now - int64(5*time.Hour)
+		_, _, err := run(t, backtest.Config{Source: beginning{d.source(), from}, From: from})
+		if unknown := (*backtest.UnknownError)(nil); !errors.As(err, &unknown) || !strings.Contains(err.Error(), "begin the range 2h") {
+			t.Errorf("the streams begin with the range: %v", err)
+		}
+		_, sum, err := run(t, backtest.Config{Source: d.source(), From: from, To: d.now + int64(time.Hour)})
+		if err != nil || sum.Classes[0].HeldBy == "" {
+			t.Errorf("the streams end before the range: %v %+v", err, sum)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		_, err = backtest.Run(ctx, backtest.Config{Source: d.source()}, func(schemas.Transition) error { cancel(); return nil })
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("interrupted: %v", err)
 		}
 	})
 	t.Run("one event is missing", func(t *testing.T) {
@@ -88,6 +141,69 @@ func run(t *testing.T, cfg backtest.Config) (list []schemas.Transition, sum back
 	})
 	return list, sum, err
 }
+
+// turns are transitions without what tells instances apart.
+func turns(list []schemas.Transition) (out []string) {
+	for _, t := range list {
+		out = append(out, fmt.Sprint(t.Alert, t.Tick, t.From, t.To, t.N))
+	}
+	return out
+}
+
+// differences compares what rule sets decide of a day.
+func differences(t *testing.T, d *day) {
+	t.Helper()
+	edited := func(old, with string) *schemas.RuleSource {
+		source := rulesOf(false)
+		source.Files[0].Text = strings.Replace(source.Files[0].Text, old, with, 1)
+		return source
+	}
+	compare := func(after *schemas.RuleSource) *backtest.Difference {
+		diff, err := backtest.Diff(t.Context(), backtest.Config{Source: d.source(), From: d.now - int64(9*time.Hour)}, rulesOf(false), after, 5*time.Minute)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return diff
+	}
+	if same := compare(edited("team: a", "team: z")); len(same.Changes) > 0 || len(same.Rules) < 4 {
+		t.Errorf("labels alone are no difference: %+v", same.Changes)
+	}
+	of := func(diff *backtest.Difference, rule string) backtest.RuleSum {
+		i := slices.IndexFunc(diff.Rules, func(r backtest.RuleSum) bool { return r.Rule == rule })
+		return diff.Rules[i]
+	}
+	later := compare(edited("for: 1m", "for: 3m"))
+	if r := of(later, "Errors"); r.Moved < 3 || r.Moved+r.Lost+r.Gained != len(later.Changes) {
+		t.Errorf("a longer for moves alerts: %+v", r)
+	}
+	for _, c := range later.Changes {
+		if c.Kind == backtest.Moved && (c.By <= 0 || c.By > 5*time.Minute || c.To != schemas.Firing) {
+			t.Errorf("a longer for makes alerts fire later: %+v", c)
+		}
+	}
+	if r := of(compare(edited("fire: \"> 1\", cap: 3", "fire: \"> 1000\", cap: 3")), "Paths"); r.New > 0 || r.Lost != r.Old || r.Old == 0 {
+		t.Errorf("a threshold that is never reached loses all: %+v", r)
+	}
+	unseen := of(compare(edited("cap: 3", "cap: 3, mode: shadow")), "Paths")
+	if unseen.Lost+unseen.Gained > 0 || unseen.New != unseen.Old || unseen.OldTold == 0 || unseen.NewTold > 0 {
+		t.Errorf("a rule in shadow decides the same and tells nobody: %+v", unseen)
+	}
+}
+
+// beginning is a source whose streams of events begin with a moment.
+type beginning struct {
+	backtest.Source
+	at int64
+}
+
+func (b beginning) Messages(ctx context.Context, stream string, since int64) iter.Seq2[*archive.Record, error] {
+	if strings.HasPrefix(stream, "EVENTS_") {
+		since = max(since, b.at)
+	}
+	return b.Source.Messages(ctx, stream, since)
+}
+
+func (b beginning) Has(context.Context, string, uint64) (bool, error) { return false, nil }
 
 // without is a source that has lost one event.
 type without struct {

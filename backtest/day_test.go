@@ -36,6 +36,7 @@ type day struct {
 	evaluate map[schemas.Class]*stages.Evaluate
 	archive  map[string]*archive.Archiver
 	crashes  int
+	reloads  []int64 // Unix ns
 }
 
 // dayStart is at a quarter past six in the evening, so that the recording spans two days.
@@ -88,6 +89,7 @@ func record(t *testing.T, length time.Duration) *day {
 	for n := 0; d.now < end; n++ {
 		d.now += int64(apart)
 		if n%500 == 499 {
+			d.reloads = append(d.reloads, d.now)
 			d.control(schemas.ControlEntry{Rules: rulesOf(n/500%2 == 0)})
 		}
 		if !opened && d.now >= noon {
