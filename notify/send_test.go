@@ -119,6 +119,12 @@ func TestSendOutcomes(t *testing.T) {
 			if rejected := strings.Contains(c.want, "rejected"); rejected != (len(q.kept) == 1) {
 				t.Errorf("%d in quarantine", len(q.kept))
 			}
+			for _, item := range q.kept { // whole, so that it can be given back
+				var n schemas.Notification
+				if err := schemas.DecodeInto(item.Data, &n); err != nil || n.ID != "a" || item.Stage != schemas.StageSend {
+					t.Errorf("quarantined %+v, %v", item, err)
+				}
+			}
 			if c.waits != nil {
 				if waited := calls[1].Sub(calls[0]); waited < c.waits[0] || waited > c.waits[1]+4*time.Second {
 					t.Errorf("waited %v, want %v to %v", waited, c.waits[0], c.waits[1])
