@@ -109,7 +109,7 @@ func (s *Silences) Forget(ctx context.Context, before time.Time) error {
 	}
 	err = s.each(ctx, func(e jetstream.KeyValueEntry) error {
 		var silence schemas.Silence
-		if json.Unmarshal(e.Value(), &silence) != nil || silence.Ends >= before.UnixNano() {
+		if over := json.Unmarshal(e.Value(), &silence) == nil && silence.Ends < before.UnixNano(); !over {
 			return nil
 		}
 		return stream.Purge(ctx, jetstream.WithPurgeSubject("$KV."+BucketSilences+"."+e.Key()), jetstream.WithPurgeSequence(e.Revision()+1))
