@@ -3,8 +3,7 @@
 //
 // Spotlight listens on every address; loopback.cjs keeps it on this machine's own.
 //
-// Slack has no server to run. slack-go's slacktest is none either: it is a stub of
-// the methods that its client calls, answers chat.postMessage with ok whatever the
-// blocks are, and knows neither webhooks nor chat.update. The stub of sinkstest
-// checks more of what Slack documents.
+// Slack has no server to run. slack-go's slacktest is none either: it reads forms
+// where we send JSON, says ok whatever the blocks hold, and has neither webhooks nor
+// chat.update. The stubs of sinkstest check what Slack documents.
 package receivers
