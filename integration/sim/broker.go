@@ -1,9 +1,9 @@
-package sim
+package main
 
 import (
 	"context"
 	"fmt"
-	"math/rand"
+	"io"
 
 	"github.com/dermai/millrace/fence"
 	"github.com/dermai/millrace/schemas"
@@ -24,7 +24,7 @@ type stream struct {
 // broker is a model of the real one: what it has acknowledged stays, everything
 // else may happen.
 type broker struct {
-	rng     *rand.Rand
+	dice    *dice
 	now     int64 // true time, Unix ns
 	streams map[string]*stream
 	late    []lateAppend
@@ -32,6 +32,8 @@ type broker struct {
 	stats   *Stats
 	unsure  map[string]bool // tokens of appends whose answer was lost
 	errs    []error         // what no machine may do
+	written int             // messages
+	trace   io.Writer       // nil: nobody
 }
 
 // lateAppend is a publish that is still under way, its sender long gone.
@@ -41,10 +43,17 @@ type lateAppend struct {
 	prev uint64
 }
 
+// note tells the trace what happens.
+func (b *broker) note(format string, args ...any) {
+	if b.trace != nil {
+		fmt.Fprintf(b.trace, "%6.1f "+format+"\n", append([]any{float64(b.now-start) / 1e9}, args...)...)
+	}
+}
+
 func (b *broker) stream(name string) *stream {
 	s := b.streams[name]
 	if s == nil {
-		s = &stream{heads: map[string]uint64{}, trimmed: map[string]uint64{}, low: 1, skew: int64(b.rng.Intn(11)-5) * unit}
+		s = &stream{heads: map[string]uint64{}, trimmed: map[string]uint64{}, low: 1, skew: int64(b.dice.Intn(11)-5) * unit}
 		b.streams[name] = s
 	}
 	return s
@@ -57,6 +66,7 @@ func (b *broker) put(m fence.Message, prev int64) (uint64, error) {
 		return 0, &fence.RefusedError{Subject: m.Subject, Prev: uint64(prev), Last: head}
 	}
 	seq := uint64(len(s.entries)) + 1
+	b.written++
 	s.entries = append(s.entries, fence.Entry{Seq: seq, Time: b.now + s.skew, Subject: m.Subject, Header: m.Header, Data: m.Data})
 	s.heads[m.Subject] = seq
 	return seq, nil
@@ -77,23 +87,33 @@ func (b *broker) deliver() {
 
 // Append implements fence.Log.
 func (b *broker) Append(_ context.Context, m fence.Message, prev uint64) (uint64, error) {
-	fault := b.rng.Intn(12)
+	fault := b.dice.Intn(16)
 	if b.calm {
-		fault = -1
+		return b.put(m, int64(prev))
 	}
-	if fault >= 0 && fault <= 2 {
+	if fault <= 4 {
+		b.note("append to %s meets %s", m.Subject, []string{"loss", "a lost answer", "a lost answer", "delay", "no room or a refusal"}[fault])
+	}
+	if fault <= 3 {
 		b.stats.Unknown++
 		b.unsure[m.Header[fence.HeaderToken]] = true
 	}
 	switch fault {
 	case 0:
 		return 0, fmt.Errorf("lost on the way: %w", fence.ErrUnknown)
-	case 1:
+	case 1, 2:
 		_, _ = b.put(m, int64(prev))
 		return 0, fmt.Errorf("answer lost: %w", fence.ErrUnknown)
-	case 2:
-		b.late = append(b.late, lateAppend{b.now + int64(1+b.rng.Intn(40))*unit, m, prev})
+	case 3:
+		b.late = append(b.late, lateAppend{b.now + int64(1+b.dice.Intn(40))*unit, m, prev})
 		return 0, fmt.Errorf("under way: %w", fence.ErrUnknown)
+	case 4:
+		if b.dice.chance(2) {
+			b.stats.Full++
+			return 0, fence.ErrFull
+		}
+		// A replicated stream refuses so while another append is under way.
+		return 0, &fence.RefusedError{Subject: m.Subject, Prev: prev, Unnamed: true}
 	}
 	return b.put(m, int64(prev))
 }
@@ -105,10 +125,11 @@ func (b *broker) Head(_ context.Context, subject string) (fence.Entry, error) {
 	if head == 0 {
 		return fence.Entry{}, fence.ErrNoHead
 	}
-	if !b.calm && b.rng.Intn(10) == 0 {
+	if !b.calm && b.dice.Intn(10) == 0 {
 		for seq := head - 1; seq >= s.low && seq+12 > head; seq-- {
 			if e := s.entries[seq-1]; e.Subject == subject {
 				b.stats.Stale++
+				b.note("head of %s is message %d, not %d", subject, seq, head)
 				return e, nil
 			}
 		}
@@ -121,12 +142,12 @@ func (b *broker) Head(_ context.Context, subject string) (fence.Entry, error) {
 func (b *broker) Read(_ context.Context, name string, from uint64, limit int) ([]fence.Entry, error) {
 	s := b.stream(name)
 	from = max(from, s.low)
-	behind := name == schemas.StreamControl && from > s.low && !b.calm && b.rng.Intn(4) == 0
+	behind := name == schemas.StreamControl && from > s.low && !b.calm && b.dice.Intn(4) == 0
 	if from > uint64(len(s.entries)) || behind {
 		return nil, nil
 	}
 	var found []fence.Entry
-	most := min(limit, 1+b.rng.Intn(8))
+	most := min(limit, 2+b.dice.Intn(7))
 	for _, e := range s.entries[from-1:] {
 		if e.Seq >= s.trimmed[e.Subject] && len(found) < most {
 			found = append(found, e)
@@ -154,7 +175,7 @@ func (b *broker) Trim(_ context.Context, name, subject string, seq uint64) error
 // Tick implements stages.Ticker.
 func (b *broker) Tick(_ context.Context, p schemas.Partition) error {
 	b.stats.Ticks++
-	if !b.calm && b.rng.Intn(6) == 0 {
+	if !b.calm && b.dice.Intn(6) == 0 {
 		return nil // lost
 	}
 	_, err := b.put(fence.Message{Subject: p.Ticks()}, -1)

@@ -1,9 +1,22 @@
-// Package sim runs the real reduce and evaluate machines over a broker that
-// loses, delays and repeats, whose clocks step back and whose reads are stale,
-// and compares what they decided with three references that no fault touched:
-// the naive oracle, an undisturbed run over the same stored streams with other
-// commit boundaries, and a backtest that sees only what an archive keeps.
+// The sim runs the real machines in one goroutine: lanes that publish, reducers,
+// evaluators, planners and senders, archivers, and the keeper of the control log.
+// Its broker loses, delays, repeats and refuses, its clocks step back and its reads
+// are stale; its object store fails, loses answers, and stores what nobody waits
+// for any more; processes die, sleep, and live on beside their successors.
 //
-// One seed makes every choice: a run is one goroutine, without sockets, timers
-// or the machine's clock, and the same seed gives the same run, bit for bit.
-package sim
+// At the end of a run what was decided is compared with four references: the naive
+// oracle, an undisturbed run over the same streams with other commit boundaries, a
+// backtest that sees only what the archive kept, and the alerts that evaluators
+// show. What was planned is compared with a planner that met no fault, what was
+// told with what is recorded, the archive with the streams, byte for byte, and what
+// publishers were told with what is stored.
+//
+//	go run ./integration/sim -seeds 300         # runs with consecutive seeds
+//	go run ./integration/sim -seed 288 -v       # one run, and what it met
+//
+// One seed makes every choice: a run has no sockets, no timers and not the machine's
+// clock, and the same seed gives the same run, bit for bit, on every machine with the
+// same code. A run that fails is made small: choices come out quiet, in ever smaller
+// parts, as long as it still fails in the same way. What is left is printed, and is
+// kept in testdata when the cause is mended.
+package main

@@ -1,13 +1,14 @@
-package sim
+package main
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand"
+	"io"
 	"slices"
 	"sort"
 
+	"github.com/dermai/millrace/fence"
 	"github.com/dermai/millrace/integration/reference"
 	"github.com/dermai/millrace/rules/engine"
 	"github.com/dermai/millrace/rules/engine/oracle"
@@ -19,50 +20,89 @@ const (
 	length = 420 * unit  // 42 s under faults
 )
 
+// Options say which run to make.
+type Options struct {
+	Seed int64  `json:"seed"`
+	Hush []span `json:"hush,omitempty"` // choices that come out quiet
+	// Trace is told of every fault; nil: nobody.
+	Trace io.Writer `json:"-"`
+}
+
 // Run makes one run. The error says what contradicts what; nil: everything
 // agrees.
-func Run(seed int64) (Stats, error) {
-	rng := rand.New(rand.NewSource(seed))
-	w := &world{ctx: context.Background(), rng: rng, tallied: map[string]int{}}
-	w.broker = &broker{rng: rng, now: start, streams: map[string]*stream{}, stats: &w.stats, unsure: map[string]bool{}}
-	w.genesis(someRules(rng))
-	for i := range 3 + rng.Intn(3) {
+func Run(o Options) (Stats, error) {
+	w := &world{ctx: context.Background(), dice: newDice(o.Seed, o.Hush), tallied: map[string]int{}, told: map[string]int{}}
+	w.broker = &broker{dice: w.dice, now: start, streams: map[string]*stream{}, stats: &w.stats, unsure: map[string]bool{}, trace: o.Trace}
+	w.store = &store{w: w, objects: map[string][]byte{}}
+	w.begin()
+	w.faulty()
+	err := w.finish()
+	w.stats.Choices = w.dice.n
+	if err != nil {
+		return w.stats, fmt.Errorf("seed %d: %w", o.Seed, err)
+	}
+	return w.stats, nil
+}
+
+// begin makes the deployment and every process.
+func (w *world) begin() {
+	w.genesis(someRules(w.dice))
+	for i := range 3 + w.dice.Intn(3) {
 		w.lanes = append(w.lanes, newLane(w, i, schemas.Partition(i%(partitions-1))))
 	}
+	w.perMinute = []int{2, 10, 0}[w.dice.Intn(3)]
 	w.workers = []*worker{w.newWorker(0), w.newWorker(1), w.newWorker(2)}
 	w.evals = []*evaluator{w.newEvaluator(), w.newEvaluator()}
-	w.keeper = w.newKeeper()
+	w.snapshot = w.newSnapshot()
+	w.tellers = []*teller{w.newTeller(), w.newTeller()}
+	w.keepers = []*keeper{w.newKeeper(), w.newKeeper(), w.newKeeper()}
+}
+
+// faulty is the time under faults.
+func (w *world) faulty() {
+	b := w.broker
 	quiet, until := -1, int64(0)
-	for ; w.broker.now < start+length; w.broker.now += unit {
-		b := w.broker
+	for ; b.now < start+length; b.now += unit {
 		b.deliver()
-		if b.now > until && w.chance(60) {
-			quiet, until = rng.Intn(partitions), b.now+int64(20+rng.Intn(80))*unit
+		if b.now > until && w.dice.chance(60) {
+			quiet, until = w.dice.Intn(partitions), b.now+int64(20+w.dice.Intn(80))*unit
 		}
 		if w.opened && len(w.lanes) < 8 {
 			w.lanes = append(w.lanes, newLane(w, len(w.lanes), partitions-1))
 		}
 		for _, l := range w.lanes {
-			if l.step(w); w.chance(5) && (int(l.partition) != quiet || b.now >= until) {
+			if l.step(w); w.dice.chance(5) && (int(l.partition) != quiet || b.now >= until) {
 				l.publish(w)
 			}
 		}
 		w.disturb()
 		if b.now >= w.outage {
 			w.work()
+			w.tell()
+			w.archive()
 		}
 	}
+}
+
+// finish lets everything arrive, be decided, told and archived, and checks it.
+func (w *world) finish() error {
 	end := engine.Timing{Deployment: deployment}.Sec(start + length)
 	if !w.drain(func() bool { return w.decided() >= end }) && len(w.errs) == 0 {
 		w.errs = append(w.errs, fmt.Errorf("stuck: decided up to tick %d, wanted %d", w.decided(), end))
 	}
-	if w.errs = append(w.errs, w.broker.errs...); len(w.errs) == 0 {
-		w.errs = append(w.errs, w.check())
+	w.rest()
+	if err := errors.Join(append(w.errs, w.broker.errs...)...); err != nil {
+		return err
 	}
-	if err := errors.Join(w.errs...); err != nil {
-		return w.stats, fmt.Errorf("seed %d: %w", seed, err)
+	w.apply(w.sources[len(w.sources)-1]) // what settles the last ticks waits for something to be stored with
+	kept, err := w.archived()
+	if err != nil {
+		return err
 	}
-	return w.stats, nil
+	for _, s := range w.broker.streams {
+		s.low = 1 // what was purged, the references read nevertheless
+	}
+	return w.check(kept)
 }
 
 // decided is the last tick that is logged as decided to its end.
@@ -79,32 +119,69 @@ func (w *world) decided() int64 {
 	return 0
 }
 
-// check compares what is logged with the references.
-func (w *world) check() error {
+// check compares what is logged with the references. kept is the archive.
+func (w *world) check(kept fence.Log) error {
 	live, last, err := reference.Decided(w.ctx, w.broker, schemas.Telemetry)
 	if err != nil {
 		return err
 	}
-	w.broker.stream(schemas.StreamControl).low = 1 // what the archive keeps
-	schedule, err := reference.Schedule(w.ctx, w.broker, &w.rules)
-	if err != nil {
-		return err
-	}
-	messages, err := reference.Messages(w.ctx, w.broker, schedule, schemas.Telemetry)
+	schedule, messages, err := w.read(w.broker)
 	if err != nil {
 		return err
 	}
 	events := reference.Events(messages)
 	w.stats.Transitions, w.stats.Events, w.stats.Frames = len(live), len(events), len(messages)
 	undisturbed, rows := w.undisturbed(schedule, messages, last)
+	archived, recorded, err := w.read(kept)
+	if err != nil {
+		return err
+	}
 	return errors.Join(
 		reference.Differ("oracle", live, oracle.Transitions(schedule, events, schemas.Telemetry, last)),
 		reference.Differ("undisturbed run", live, undisturbed),
-		reference.Differ("backtest", live, w.backtest(schedule, events, last)),
+		reference.Differ("backtest", live, w.backtest(archived, reference.Events(recorded), last)),
+		w.lossless(messages),
 		w.counted(rows, last),
 		w.counts(stored(messages)),
 		w.shows(live),
+		w.planned(),
+		w.delivered(),
 	)
+}
+
+// read gives what references need of a log.
+func (w *world) read(log fence.Log) (*engine.Schedule, []reference.Message, error) {
+	schedule, err := reference.Schedule(w.ctx, log, &w.rules)
+	if err != nil {
+		return nil, nil, err
+	}
+	messages, err := reference.Messages(w.ctx, log, schedule, schemas.Telemetry)
+	return schedule, messages, err
+}
+
+// lossless checks that each event that was acknowledged is stored, and that no
+// event is stored twice.
+func (w *world) lossless(messages []reference.Message) error {
+	times := map[string]int{}
+	for _, m := range messages {
+		for _, e := range m.Events {
+			if e != nil {
+				times[e.ID]++
+			}
+		}
+	}
+	w.stats.Accepted += len(w.accepted)
+	for _, id := range w.accepted {
+		if times[id] == 0 {
+			return fmt.Errorf("lost: event %s was acknowledged, and is not stored", id)
+		}
+	}
+	for id, n := range times {
+		if n > 1 {
+			return fmt.Errorf("double: event %s is stored %d times", id, n)
+		}
+	}
+	return nil
 }
 
 // undisturbed reduces and decides the stored streams in one go, with other
@@ -124,7 +201,7 @@ func (w *world) undisturbed(s *engine.Schedule, messages []reference.Message, la
 		}
 		for i, e := range m.Events {
 			r.Fold(i, e)
-			if w.chance(3) {
+			if w.dice.chance(3) {
 				rows = append(rows, r.Cut().Rows...)
 			}
 		}
@@ -140,7 +217,7 @@ func (w *world) undisturbed(s *engine.Schedule, messages []reference.Message, la
 // and no timestamps.
 func (w *world) backtest(s *engine.Schedule, events []oracle.Event, last int64) []schemas.Transition {
 	d := engine.NewDecider(s, schemas.Telemetry)
-	for _, p := range w.rng.Perm(partitions) {
+	for _, p := range w.dice.Perm(partitions) {
 		if _, open := s.Opened(schemas.Partition(p)); !open {
 			continue
 		}

@@ -1,49 +1,59 @@
-package sim_test
+package main
 
 import (
+	"encoding/json"
 	"flag"
-	"sync"
+	"os"
+	"path/filepath"
+	"reflect"
 	"testing"
-
-	"github.com/dermai/millrace/integration/sim"
 )
 
-var (
-	seeds = flag.Int64("seeds", 300, "how many runs")
-	first = flag.Int64("seed", 1, "the first seed")
-)
+var seeds = flag.Int64("seeds", 300, "how many runs")
 
-// TestRuns makes runs with consecutive seeds on both cores.
+// TestRuns makes runs with consecutive seeds, which must meet every fault.
 func TestRuns(t *testing.T) {
-	var (
-		mu    sync.Mutex
-		wg    sync.WaitGroup
-		total sim.Stats
-		next  = *first
-	)
-	for range 2 {
-		wg.Go(func() {
-			for {
-				mu.Lock()
-				seed := next
-				next++
-				mu.Unlock()
-				if seed >= *first+*seeds {
-					return
-				}
-				stats, err := sim.Run(seed)
-				if err != nil {
-					t.Errorf("%v\nagain with: go test ./integration/sim -seed %d -seeds 1", err, seed)
-				}
-				mu.Lock()
-				total.Add(stats)
-				mu.Unlock()
-			}
-		})
+	total, failed := Runs(1, *seeds)
+	for _, f := range failed {
+		t.Errorf("%v\nagain with: go run ./integration/sim -seed %d", f.Err, f.Options.Seed)
 	}
-	wg.Wait()
 	t.Logf("%+v", total)
-	if total.Transitions == 0 || total.Unknown == 0 || total.Fenced == 0 || total.Stale == 0 || total.Backward == 0 || total.Snapshots == 0 {
-		t.Errorf("the runs did not meet every fault: %+v", total)
+	for i, v := 0, reflect.ValueOf(total); i < v.NumField(); i++ {
+		if v.Field(i).Int() == 0 {
+			t.Errorf("no run met %s", v.Type().Field(i).Name)
+		}
+	}
+}
+
+// The same seed gives the same run.
+func TestSameSeedSameRun(t *testing.T) {
+	for seed := range int64(3) {
+		first, err := Run(Options{Seed: seed})
+		again, errAgain := Run(Options{Seed: seed})
+		if first != again || (err == nil) != (errAgain == nil) {
+			t.Errorf("seed %d: %+v (%v), then %+v (%v)", seed, first, err, again, errAgain)
+		}
+	}
+}
+
+// Runs that failed once, made small. They hold as long as the choices of a run stay
+// what they were, and cost little.
+func TestKept(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.json")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("%d kept runs (%v)", len(files), err)
+	}
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var o Options
+		if err := json.Unmarshal(data, &o); err != nil {
+			t.Fatalf("%s: %v", file, err)
+		}
+		if _, err := Run(o); err != nil {
+			t.Errorf("%s: %v", file, err)
+		}
 	}
 }

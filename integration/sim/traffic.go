@@ -1,9 +1,8 @@
-package sim
+package main
 
 import (
 	"errors"
 	"fmt"
-	"math/rand"
 	"strings"
 	"time"
 
@@ -11,69 +10,81 @@ import (
 	"github.com/dermai/millrace/schemas"
 )
 
-// lane is a publisher's own subject: compare-and-swap, one frame in flight, the
-// same bytes again after an unknown outcome.
+// lane is a publisher: it goes on with another lane where its own ends.
 type lane struct {
 	partition schemas.Partition
-	subject   string
+	number    int
+	renewals  int
 	skew      int64
-	n, rev    uint64
-	flight    *fence.Message
-	unsure    bool
+	lane      *fence.Lane
 	retry     int64
+	flight    []string // ids of the good events under way
 }
 
 func newLane(w *world, i int, p schemas.Partition) *lane {
-	subject, err := schemas.FrameSubject(p, schemas.KindLog, fmt.Sprintf("svc%d", i), fmt.Sprintf("l%d", i))
-	if err != nil {
-		panic(err)
-	}
-	return &lane{partition: p, subject: subject, skew: int64(w.rng.Intn(9)-4) * unit}
+	l := &lane{partition: p, number: i, skew: int64(w.dice.Intn(9)-4) * unit}
+	l.renew(w)
+	return l
 }
 
-// step sends the frame in flight when it is time.
+func (l *lane) renew(w *world) {
+	subject, err := schemas.FrameSubject(l.partition, schemas.KindLog, fmt.Sprintf("svc%d", l.number), fmt.Sprintf("l%d-%d", l.number, l.renewals))
+	must(err)
+	l.lane = fence.NewLane(w.broker, subject, laneLimit)
+	l.renewals++
+}
+
+// laneLimit is how long a frame is sent again: so short that some are given up.
+const laneLimit = 3 * time.Second
+
+// step sends the frame in flight again when it is time.
 func (l *lane) step(w *world) {
-	if l.flight == nil || !w.broker.calm && w.broker.now < l.retry {
-		return
-	}
-	seq, err := w.broker.Append(w.ctx, *l.flight, l.rev)
-	var refused *fence.RefusedError
-	switch {
-	case err == nil:
-		l.rev, l.flight, l.unsure = seq, nil, false
-	case errors.As(err, &refused) && l.unsure:
-		l.rev, l.flight, l.unsure = refused.Last, nil, false
-	case errors.Is(err, fence.ErrUnknown):
-		l.unsure = true
-		l.retry = w.broker.now + int64(1+w.rng.Intn(20))*unit
-	default:
-		w.errs = append(w.errs, fmt.Errorf("lane %s: %w", l.subject, err))
-		l.flight = nil
+	if l.lane.Unsettled() && (w.broker.calm || w.broker.now >= l.retry) {
+		l.settled(w, l.lane.Settle(w.ctx, w.broker.now))
 	}
 }
+
+// settled judges what became of a frame.
+func (l *lane) settled(w *world, err error) {
+	switch {
+	case err == nil:
+		w.accepted = append(w.accepted, l.flight...)
+	case l.lane.Unsettled():
+		l.retry = w.broker.now + int64(1+w.dice.Intn(20))*unit
+	case errors.Is(err, fence.ErrGivenUp):
+		w.stats.GivenUp++
+		l.renew(w)
+	case errors.Is(err, fence.ErrFenced), fence.IsIncident(err):
+		w.errs = append(w.errs, err)
+		l.renew(w)
+	}
+}
+
+// badLine is no event.
+const badLine = `{"timestamp":"yesterday"}`
 
 // publish makes a frame with a few events, some late, some from the future.
 func (l *lane) publish(w *world) {
-	if l.flight != nil {
+	if l.lane.Unsettled() {
 		return
 	}
 	var lines []string
-	for n := 1 + w.rng.Intn(3); n > 0; n-- {
-		at := w.broker.now + l.skew - int64(w.rng.Intn(6))*unit
-		if w.chance(8) {
-			at -= int64(w.rng.Intn(90)) * unit
+	for n := 1 + w.dice.Intn(3); n > 0; n-- {
+		at := w.broker.now + l.skew - int64(w.dice.Intn(6))*unit
+		if w.dice.chance(8) {
+			at -= int64(w.dice.Intn(90)) * unit
 			w.stats.Late++
 		}
-		if w.chance(12) {
-			at += int64(w.rng.Intn(250)) * unit
+		if w.dice.chance(12) {
+			at += int64(w.dice.Intn(250)) * unit
 			w.stats.Future++
 		}
-		if w.chance(60) {
-			lines = append(lines, `{"timestamp":"yesterday"}`)
+		if w.dice.chance(60) {
+			lines = append(lines, badLine)
 			continue
 		}
-		lines = append(lines, line(at, []string{"a", "b"}[w.rng.Intn(2)],
-			w.rng.Intn(3), w.rng.Intn(6), w.chance(3), w.rng.Float64()))
+		lines = append(lines, line(at, []string{"a", "b"}[w.dice.Intn(2)],
+			w.dice.Intn(3), w.dice.Intn(6), w.dice.chance(3), w.dice.Float64()))
 	}
 	l.send(w, lines...)
 }
@@ -85,14 +96,18 @@ func line(at int64, message string, service, user int, bad bool, value float64) 
 
 // send puts lines into a frame and sends it.
 func (l *lane) send(w *world, lines ...string) {
-	l.n++
+	n := l.lane.Next()
+	l.flight = nil
 	for i, text := range lines {
-		lines[i] = fmt.Sprintf(`{"id":"%s/%d/%d",%s`, l.subject, l.n, i, strings.TrimPrefix(text, "{"))
+		w.events++
+		id := fmt.Sprintf("e%d", w.events)
+		lines[i] = fmt.Sprintf(`{"id":%q,%s`, id, strings.TrimPrefix(text, "{"))
+		if text != badLine {
+			l.flight = append(l.flight, id)
+		}
 	}
-	h := schemas.FrameHeader{Counter: l.n, Events: len(lines)}
-	l.flight = &fence.Message{Subject: l.subject, Header: h.Map(), Data: schemas.Pack(nil, []byte(strings.Join(lines, "\n")))}
-	l.unsure, l.retry = false, 0
-	l.step(w)
+	h := schemas.FrameHeader{Counter: n, Acked: n - 1, Events: len(lines)}
+	l.settled(w, l.lane.Append(w.ctx, h.Map(), schemas.Pack(nil, []byte(strings.Join(lines, "\n"))), w.broker.now))
 }
 
 // pool has a rule for every way of folding and of changing state, with windows
@@ -114,14 +129,18 @@ var pool = []string{
 }
 
 // someRules draws the first and two thirds of the others, some of them in shadow.
-func someRules(rng *rand.Rand) schemas.RuleSource {
+func someRules(d *dice) schemas.RuleSource {
 	var b strings.Builder
-	b.WriteString("groups:\n  - name: sim\n    rules:\n      - " + pool[0] + "\n")
+	b.WriteString("groups:
+  - name: sim
+    rules:
+      - " + pool[0] + "
+")
 	for _, r := range pool[1:] {
-		if rng.Intn(4) == 0 {
+		if d.chance(4) {
 			r = strings.TrimSuffix(r, "}") + ", mode: shadow}"
 		}
-		if rng.Intn(3) > 0 {
+		if d.Intn(3) > 0 {
 			b.WriteString("      - " + r + "\n")
 		}
 	}

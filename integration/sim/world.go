@@ -1,10 +1,9 @@
-package sim
+package main
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand"
 	"reflect"
 	"time"
 
@@ -23,11 +22,15 @@ var deployment = schemas.Deployment{Engine: schemas.Engine, Tick: time.Second, L
 
 // Stats counts what happened in a run.
 type Stats struct {
-	Events, Frames, Late, Future, Refused       int
-	Crashes, Zombies, EvaluatorCrashes, Outages int
-	Unknown, Stale, Fenced, Backward            int
-	Reloads, Snapshots, Ticks, Transitions      int
-	Tallied, Unheard                            int
+	Events, Frames, Late, Future, Refused          int
+	Crashes, Zombies, EvaluatorCrashes, Outages    int
+	Unknown, Stale, Fenced, Backward               int
+	Reloads, Snapshots, Ticks, Transitions         int
+	Tallied, Unheard                               int
+	Full, GivenUp, Accepted                        int
+	TellerCrashes, Notifications, Digests, Repeats int
+	KeeperCrashes, Objects, Purged                 int
+	Choices                                        int
 }
 
 // Add adds the counts of another run.
@@ -40,23 +43,30 @@ func (s *Stats) Add(o Stats) {
 
 // world is one run.
 type world struct {
-	ctx     context.Context
-	rng     *rand.Rand
-	broker  *broker
-	stats   Stats
-	claims  int
-	rules   rules.Cache
-	errs    []error // incidents
-	stall   [partitions]int64
-	outage  int64
-	workers []*worker
-	evals   []*evaluator
-	keeper  *stages.Snapshot // of the control log
-	lanes   []*lane
-	opened  bool // the last partition
-	sources []schemas.RuleSource
-	tallied map[string]int // events counted, by id
-	last    board          // of the evaluator that decided last
+	ctx       context.Context
+	dice      *dice
+	broker    *broker
+	stats     Stats
+	claims    int
+	rules     rules.Cache
+	errs      []error // incidents
+	stall     [partitions]int64
+	outage    int64
+	workers   []*worker
+	evals     []*evaluator
+	snapshot  *stages.Snapshot // of the control log
+	tellers   []*teller
+	keepers   []*keeper
+	store     *store
+	lanes     []*lane
+	events    int            // sent
+	accepted  []string       // ids of those that were acknowledged
+	perMinute int            // messages
+	told      map[string]int // times that a notification arrived, by id
+	opened    bool           // the last partition
+	sources   []schemas.RuleSource
+	tallied   map[string]int // events counted, by id
+	last      board          // of the evaluator that decided last
 }
 
 // worker is a process that reduces; it may own any partition, and another may
@@ -80,40 +90,43 @@ type evaluator struct {
 
 func (w *world) claim() string { w.claims++; return fmt.Sprintf("c%d", w.claims) }
 
-func (w *world) chance(n int) bool { return w.rng.Intn(n) == 0 }
-
 func (w *world) clock(skew int64) stages.Clock {
 	return func() time.Time { return time.Unix(0, w.broker.now+skew) }
 }
 
 func (w *world) newWorker(slot int) *worker {
-	return &worker{slot: slot, skew: int64(w.rng.Intn(17)-8) * unit}
+	return &worker{slot: slot, skew: int64(w.dice.Intn(17)-8) * unit}
 }
 
 func (w *world) newEvaluator() *evaluator {
 	e := &evaluator{active: true}
 	e.machine = stages.NewEvaluate(stages.EvaluateConfig{
 		Class: schemas.Telemetry, Log: w.broker, Trimmer: w.broker, Ticker: w.broker,
-		Clock: w.clock(int64(w.rng.Intn(17)-8) * unit), Claims: w.claim, Rules: &w.rules,
+		Clock: w.clock(int64(w.dice.Intn(17)-8) * unit), Claims: w.claim, Rules: &w.rules,
 		Active: func() bool { return e.active }, PartBytes: 1500, Checkpoint: 4 * time.Second, Board: &e.board,
 	})
 	return e
 }
 
-// newKeeper keeps the control log so short that a run sees many snapshots.
-func (w *world) newKeeper() *stages.Snapshot {
+// newSnapshot keeps the control log so short that a run sees many snapshots.
+func (w *world) newSnapshot() *stages.Snapshot {
 	return stages.NewSnapshot(stages.SnapshotConfig{
 		Log: w.broker, Trimmer: keeping{w}, Clock: w.clock(0), Rules: &w.rules, Every: 12, Keep: 5 * time.Second,
 	})
 }
 
-// keeping lets machines that start read the control log from a snapshot, and
-// keeps the whole for the references.
+// keeping purges streams for the machines, and keeps the whole for the
+// references.
 type keeping struct{ w *world }
 
 func (k keeping) Trim(_ context.Context, name, _ string, seq uint64) error {
-	k.w.broker.stream(name).low = seq
-	k.w.stats.Snapshots++
+	s := k.w.broker.stream(name)
+	if name == schemas.StreamControl {
+		k.w.stats.Snapshots++
+	} else {
+		k.w.stats.Purged += int(seq - s.low)
+	}
+	s.low = max(s.low, seq)
 	return nil
 }
 
@@ -121,7 +134,7 @@ func (k keeping) Trim(_ context.Context, name, _ string, seq uint64) error {
 type quarantine struct{ w *world }
 
 func (q quarantine) Put(context.Context, schemas.Quarantined) error {
-	if !q.w.broker.calm && q.w.chance(4) {
+	if !q.w.broker.calm && q.w.dice.chance(4) {
 		return errors.New("quarantine: not now")
 	}
 	q.w.stats.Refused++
@@ -153,7 +166,9 @@ func (w *world) reduce(k *worker, p int) {
 // genesis makes the deployment: every fenced subject gets its first message
 // before the control entry that opens it.
 func (w *world) genesis(first schemas.RuleSource) {
-	subjects := []string{schemas.Telemetry.Alerts(), schemas.Telemetry.Checkpoints()}
+	subjects := []string{
+		schemas.Telemetry.Alerts(), schemas.Telemetry.Checkpoints(), schemas.NotifySubject(team), schemas.DeliveriesSubject(team),
+	}
 	for p := range partitions {
 		subjects = append(subjects, schemas.Partition(p).Partials())
 	}
@@ -185,35 +200,40 @@ func (w *world) apply(source schemas.RuleSource, open ...schemas.Partition) {
 // disturb makes the faults of one moment.
 func (w *world) disturb() {
 	b := w.broker
-	if w.chance(45) { // another rule set, often an earlier one
-		source := someRules(w.rng)
-		if n := len(w.sources); n > 1 && w.chance(2) {
+	if w.dice.chance(45) { // another rule set, often an earlier one
+		source := someRules(w.dice)
+		if n := len(w.sources); n > 1 && w.dice.chance(2) {
 			source = w.sources[n-2]
 		}
 		w.apply(source)
 		w.stats.Reloads++
+		b.note("other rules")
 	}
-	if !w.opened && b.now > start+80*unit && w.chance(60) {
+	if !w.opened && b.now > start+80*unit && w.dice.chance(60) {
 		w.opened = true
 		w.apply(w.sources[len(w.sources)-1], partitions-1)
+		b.note("partition %d opens", partitions-1)
 	}
-	if w.chance(50) { // another leader, with another clock
+	if w.dice.chance(50) { // another leader, with another clock
 		names := []string{schemas.StreamControl}
 		for p := range partitions {
 			names = append(names, schemas.Partition(p).Stream())
 		}
-		s, skew := b.stream(names[w.rng.Intn(len(names))]), int64(w.rng.Intn(41)-20)*unit
+		name := names[w.dice.Intn(len(names))]
+		s, skew := b.stream(name), int64(w.dice.Intn(41)-20)*unit
+		b.note("%s has another leader, %+.1f s", name, float64(skew-s.skew)/1e9)
 		if skew < s.skew {
 			w.stats.Backward++
 		}
 		s.skew = skew
 	}
-	if w.chance(150) {
-		w.stall[w.rng.Intn(partitions)] = b.now + int64(20+w.rng.Intn(120))*unit
+	if w.dice.chance(150) {
+		w.stall[w.dice.Intn(partitions)] = b.now + int64(20+w.dice.Intn(120))*unit
 	}
-	if w.chance(700) {
-		w.outage = b.now + int64(60+w.rng.Intn(160))*unit
+	if w.dice.chance(700) {
+		w.outage = b.now + int64(60+w.dice.Intn(160))*unit
 		w.stats.Outages++
+		b.note("no process runs until %.1f", float64(w.outage-start)/1e9)
 	}
 }
 
@@ -227,11 +247,13 @@ func (w *world) work() {
 			i--
 			continue
 		}
-		if k.until == 0 && w.chance(40) {
+		if k.until == 0 && w.dice.chance(40) {
 			w.stats.Crashes++
-			if w.chance(2) { // it only looks dead, and lives on beside its successor
+			b.note("reducer %d dies", i)
+			if w.dice.chance(2) { // it only looks dead, and lives on beside its successor
 				w.stats.Zombies++
-				k.until = b.now + int64(1+w.rng.Intn(80))*unit
+				b.note("not yet: it lives on beside its successor")
+				k.until = b.now + int64(1+w.dice.Intn(80))*unit
 				w.workers = append(w.workers, w.newWorker(k.slot))
 			} else {
 				k = w.newWorker(k.slot)
@@ -241,39 +263,40 @@ func (w *world) work() {
 		if b.now < k.pause {
 			continue
 		}
-		if w.chance(80) {
-			k.pause = b.now + int64(w.rng.Intn(60))*unit
+		if w.dice.chance(80) {
+			k.pause = b.now + int64(w.dice.Intn(60))*unit
 		}
-		for n := w.rng.Intn(5); n >= 0; n-- {
-			p := (k.slot + w.rng.Intn(2)*w.rng.Intn(partitions)) % partitions // its own, or somebody else's
+		for n := w.dice.Intn(5); n >= 0; n-- {
+			p := (k.slot + w.dice.Intn(2)*w.dice.Intn(partitions)) % partitions // its own, or somebody else's
 			if b.now >= w.stall[p] {
 				w.reduce(k, p)
 			}
 		}
 	}
-	if w.chance(40) {
-		w.keeper = w.newKeeper()
+	if w.dice.chance(40) {
+		w.snapshot = w.newSnapshot()
 	}
-	if w.chance(4) {
-		w.step(w.keeper)
+	if w.dice.chance(4) {
+		w.step(w.snapshot)
 	}
 	for i, e := range w.evals {
-		if w.chance(60) {
+		if w.dice.chance(60) {
 			w.stats.EvaluatorCrashes++
+			b.note("evaluator %d dies", i)
 			w.evals[i] = w.newEvaluator()
-			if w.chance(3) {
-				w.evals[i].pause = b.now + int64(w.rng.Intn(140))*unit
+			if w.dice.chance(3) {
+				w.evals[i].pause = b.now + int64(w.dice.Intn(140))*unit
 			}
 			continue
 		}
-		if w.chance(80) {
-			e.pause = b.now + int64(w.rng.Intn(60))*unit
+		if w.dice.chance(80) {
+			e.pause = b.now + int64(w.dice.Intn(60))*unit
 		}
-		if w.chance(30) {
+		if w.dice.chance(30) {
 			e.active, e.seen = !e.active, false
 		}
 		if b.now >= e.pause {
-			for n := w.rng.Intn(6); n >= 0; n-- {
+			for n := w.dice.Intn(6); n >= 0; n-- {
 				w.step(e.machine)
 				e.seen = true
 			}
@@ -288,7 +311,7 @@ func (w *world) drain(until func() bool) bool {
 	k, e := w.newWorker(0), w.newEvaluator()
 	// One more event of the kind that SilentAll expects: whatever state the alert
 	// is in, it changes within three ticks.
-	for w.lanes[0].flight != nil {
+	for w.lanes[0].lane.Unsettled() {
 		w.lanes[0].step(w)
 	}
 	w.lanes[0].send(w, line(w.broker.now, "b", 0, 0, true, 1))

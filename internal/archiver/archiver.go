@@ -124,16 +124,16 @@ func (a *archiver) partition(ctx context.Context, p schemas.Partition, floor int
 		Floor:  func(context.Context) (int64, error) { return floor, nil },
 		Trim: &archive.Trim{
 			Trimmer: log,
-			Covered: func(ctx context.Context) (uint64, error) { return covered(ctx, log, p) },
+			Covered: func(ctx context.Context) (uint64, error) { return Covered(ctx, log, p) },
 			Replay:  pipeline.ReplayWindow,
 		},
 	})
 }
 
-// covered is the last sequence that the partition's reducer has no more use for.
+// Covered is the last sequence that the partition's reducer has no more use for.
 // The frame at its position stays: it may be read in part, and proves that the
 // stream was not rewound.
-func covered(ctx context.Context, log fence.Log, p schemas.Partition) (uint64, error) {
+func Covered(ctx context.Context, log fence.Log, p schemas.Partition) (uint64, error) {
 	head, err := log.Head(ctx, p.Partials())
 	if err != nil {
 		return 0, fmt.Errorf("what %s covers: %w", p.Partials(), fence.Missing(err, p.Partials()))

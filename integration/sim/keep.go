@@ -1,0 +1,189 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/dermai/millrace/archive"
+	"github.com/dermai/millrace/fence"
+	"github.com/dermai/millrace/internal/archiver"
+	"github.com/dermai/millrace/schemas"
+	"github.com/dermai/millrace/stages"
+)
+
+// hurry is how much faster the clock of an archiver runs: it looks once a minute
+// for what may be purged.
+const hurry = 20
+
+// keeper is a process that archives. Several race.
+type keeper struct {
+	w       *world
+	control *stages.Control
+	streams map[string]*archive.Archiver
+	pause   int64
+}
+
+func (w *world) newKeeper() *keeper {
+	return &keeper{w: w, control: stages.NewControl(w.broker, w.clock(0), &w.rules), streams: map[string]*archive.Archiver{}}
+}
+
+// clock is what an archiver goes by.
+func (k *keeper) clock() time.Time { return time.Unix(0, start+(k.w.broker.now-start)*hurry) }
+
+// lasting is the broker as archivers see it: the control log is kept for 72 hours,
+// which is longer than any of them sleeps.
+type lasting struct{ *broker }
+
+func (l lasting) whole(name string, fn func()) {
+	if s := l.stream(name); name == schemas.StreamControl {
+		defer func(low uint64) { s.low = low }(s.low)
+		s.low = 1
+	}
+	fn()
+}
+
+// Read implements fence.Log.
+func (l lasting) Read(ctx context.Context, name string, from uint64, limit int) (found []fence.Entry, err error) {
+	l.whole(name, func() { found, err = l.broker.Read(ctx, name, from, limit) })
+	return found, err
+}
+
+// Info implements fence.Log.
+func (l lasting) Info(ctx context.Context, name string) (info fence.Info, err error) {
+	l.whole(name, func() { info, err = l.broker.Info(ctx, name) })
+	return info, err
+}
+
+// add begins to archive a stream.
+func (k *keeper) add(c archive.Config) {
+	if k.streams[c.Stream] != nil {
+		return
+	}
+	c.CutBytes, c.CutAge, c.Now = int64(500+k.w.dice.Intn(6000)), time.Duration(1+k.w.dice.Intn(100))*time.Second, k.clock
+	a, err := archive.NewArchiver(lasting{k.w.broker}, k.w.store, c)
+	must(err)
+	k.streams[c.Stream] = a
+}
+
+// look begins to archive the partitions that the control log has opened.
+func (k *keeper) look() {
+	k.add(archive.Config{Stream: schemas.StreamControl})
+	k.add(archive.Config{Stream: schemas.StreamAlerts})
+	if _, err := k.control.Read(k.w.ctx); fence.IsIncident(err) {
+		k.w.errs = append(k.w.errs, err)
+	}
+	for _, p := range k.control.Schedule().Partitions(schemas.Telemetry) {
+		floor := k.control.Schedule().Floor(p)
+		k.add(archive.Config{
+			Stream: p.Stream(), Floor: func(context.Context) (int64, error) { return floor, nil },
+			Trim: &archive.Trim{
+				Trimmer: keeping{k.w}, Replay: time.Nanosecond,
+				Covered: func(ctx context.Context) (uint64, error) { return archiver.Covered(ctx, k.w.broker, p) },
+			},
+		})
+	}
+}
+
+// archive lets the archivers do something, or crash, or sleep.
+func (w *world) archive() {
+	w.store.deliver()
+	for i, k := range w.keepers {
+		if w.dice.chance(60) {
+			w.stats.KeeperCrashes++
+			w.broker.note("archiver %d dies", i)
+			k = w.newKeeper()
+			w.keepers[i] = k
+		}
+		if w.dice.chance(80) {
+			k.pause = w.broker.now + int64(w.dice.Intn(100))*unit
+		}
+		if w.broker.now < k.pause || !w.dice.chance(3) {
+			continue
+		}
+		k.look()
+		for _, name := range slices.Sorted(maps.Keys(k.streams)) {
+			_, err := k.streams[name].Step(w.ctx)
+			switch {
+			case fence.IsIncident(err):
+				w.errs = append(w.errs, err)
+			case errors.Is(err, errCrash):
+				w.stats.KeeperCrashes++
+				w.broker.note("archiver %d dies in a put", i)
+				w.keepers[i] = w.newKeeper()
+			}
+			if w.keepers[i] != k {
+				break
+			}
+		}
+	}
+}
+
+// archived reads back what the archive has, after a last archiver has stored the
+// rest, and compares it with the streams, byte for byte. It gives the archive as a
+// log, for references that see nothing else.
+func (w *world) archived() (fence.Log, error) {
+	w.store.deliver()
+	k := w.newKeeper()
+	k.look()
+	for _, name := range slices.Sorted(maps.Keys(k.streams)) {
+		for busy := true; busy; {
+			var err error
+			if busy, err = k.streams[name].Step(w.ctx); err != nil {
+				return nil, err
+			}
+		}
+		if err := k.streams[name].Flush(w.ctx); err != nil {
+			return nil, err
+		}
+	}
+	report, err := archive.Verify(w.ctx, w.store, archive.Options{Full: true})
+	if err != nil || !report.OK() {
+		return nil, fmt.Errorf("archive: %v, %v", err, report.Problems)
+	}
+	kept := &broker{dice: w.dice, now: w.broker.now, streams: map[string]*stream{}, calm: true}
+	err = archive.Cat(w.ctx, w.store, archive.Filter{}, func(r *archive.Record) error {
+		s := kept.stream(r.Stream)
+		s.entries = append(s.entries, fence.Entry{
+			Seq: r.Seq, Time: r.Time, Subject: r.Subject, Header: maps.Clone(r.Header), Data: bytes.Clone(r.Payload),
+		})
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	w.stats.Objects += len(w.store.objects)
+	for name := range k.streams {
+		if err := same(name, w.broker.stream(name).entries, kept.stream(name).entries); err != nil {
+			return nil, err
+		}
+	}
+	return kept, nil
+}
+
+// same compares a stream with its archive, where only ticks may be missing at the
+// end: they do not wait to be stored.
+func same(name string, live, kept []fence.Entry) error {
+	for i, e := range live {
+		switch {
+		case i < len(kept) && equal(e, kept[i]):
+		case i >= len(kept) && len(e.Data) == 0, i >= len(kept) && string(e.Data) == "{}":
+		case i >= len(kept):
+			return fmt.Errorf("archive: %s ends before message %d of %d", name, e.Seq, len(live))
+		default:
+			return fmt.Errorf("archive: %s has message %d where %d is stored, or another", name, kept[i].Seq, e.Seq)
+		}
+	}
+	if len(kept) > len(live) {
+		return fmt.Errorf("archive: %s has %d messages, stored are %d", name, len(kept), len(live))
+	}
+	return nil
+}
+
+func equal(a, b fence.Entry) bool {
+	return a.Seq == b.Seq && a.Time == b.Time && a.Subject == b.Subject && maps.Equal(a.Header, b.Header) && bytes.Equal(a.Data, b.Data)
+}

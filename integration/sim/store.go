@@ -1,0 +1,111 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"iter"
+	"slices"
+	"strings"
+
+	"github.com/dermai/millrace/archive"
+)
+
+// store is a model of an object store: puts fail, lose their answers, or arrive
+// when nobody waits for them any more.
+type store struct {
+	w       *world
+	objects map[string][]byte
+	late    []latePut
+}
+
+type latePut struct {
+	at   int64
+	key  string
+	body []byte
+}
+
+var (
+	errStore = errors.New("503: slow down")
+	errCrash = errors.New("the process died")
+)
+
+func (s *store) put(key string, body []byte) error {
+	if _, ok := s.objects[key]; ok {
+		return archive.ErrExists
+	}
+	s.objects[key] = body
+	return nil
+}
+
+// deliver stores the late puts whose time has come.
+func (s *store) deliver() {
+	s.late = slices.DeleteFunc(s.late, func(l latePut) bool {
+		if !s.w.broker.calm && l.at > s.w.broker.now {
+			return false
+		}
+		_ = s.put(l.key, l.body)
+		return true
+	})
+}
+
+// Put implements archive.Store.
+func (s *store) Put(_ context.Context, key string, r io.Reader, _ int64) error {
+	body, err := io.ReadAll(r)
+	must(err)
+	fault := s.w.dice.Intn(12)
+	if s.w.broker.calm {
+		return s.put(key, body)
+	}
+	switch fault {
+	case 0:
+		return errStore
+	case 1:
+		return errCrash
+	case 2:
+		_ = s.put(key, body)
+		return errStore
+	case 3:
+		_ = s.put(key, body)
+		return errCrash
+	case 4:
+		s.late = append(s.late, latePut{s.w.broker.now + int64(1+s.w.dice.Intn(60))*unit, key, body})
+		return errStore
+	}
+	return s.put(key, body)
+}
+
+// Get implements archive.Store.
+func (s *store) Get(_ context.Context, key string, off, n int64) (io.ReadCloser, error) {
+	body, ok := s.objects[key]
+	switch {
+	case !ok:
+		return nil, archive.ErrNotFound
+	case !s.w.broker.calm && s.w.dice.chance(20):
+		return nil, errStore
+	}
+	body = body[min(off, int64(len(body))):]
+	if n >= 0 {
+		body = body[:min(n, int64(len(body)))]
+	}
+	return io.NopCloser(bytes.NewReader(body)), nil
+}
+
+// List implements archive.Store.
+func (s *store) List(_ context.Context, prefix, after string) iter.Seq2[archive.Object, error] {
+	return func(yield func(archive.Object, error) bool) {
+		var keys []string
+		for key := range s.objects {
+			if strings.HasPrefix(key, prefix) && key > after {
+				keys = append(keys, key)
+			}
+		}
+		slices.Sort(keys)
+		for _, key := range keys {
+			if !yield(archive.Object{Key: key, Size: int64(len(s.objects[key]))}, nil) {
+				return
+			}
+		}
+	}
+}
