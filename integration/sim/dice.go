@@ -20,8 +20,6 @@ type span struct {
 	To   int `json:"to"`
 }
 
-func (s span) len() int { return s.To - s.From }
-
 func newDice(seed int64, hush []span) *dice {
 	return &dice{rng: rand.New(rand.NewSource(seed)), hush: slices.Clone(hush)}
 }

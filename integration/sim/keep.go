@@ -142,8 +142,11 @@ func (w *world) archived() (fence.Log, error) {
 		}
 	}
 	report, err := archive.Verify(w.ctx, w.store, archive.Options{Full: true})
-	if err != nil || !report.OK() {
-		return nil, fmt.Errorf("archive: %v, %v", err, report.Problems)
+	if err != nil {
+		return nil, err
+	}
+	if !report.OK() {
+		return nil, fmt.Errorf("archive: %v", report.Problems)
 	}
 	kept := &broker{dice: w.dice, now: w.broker.now, streams: map[string]*stream{}, calm: true}
 	err = archive.Cat(w.ctx, w.store, archive.Filter{}, func(r *archive.Record) error {

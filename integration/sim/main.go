@@ -45,7 +45,8 @@ func command(seed, seeds int64, hush string, trace, small bool) error {
 	f := failed[0]
 	if small {
 		o, err := minimise(f.Options, f.Stats.Choices, f.Err)
-		kept, _ := json.Marshal(o) // of numbers
+		kept, encoding := json.Marshal(o)
+		must(encoding)
 		return fmt.Errorf("%w\nagain with: go run ./integration/sim -hush '%s'", err, kept)
 	}
 	return fmt.Errorf("%w\nagain with: go run ./integration/sim -seed %d", f.Err, f.Options.Seed)

@@ -62,7 +62,7 @@ func (w *world) begin() {
 func (w *world) faulty() {
 	b := w.broker
 	quiet, until := -1, int64(0)
-	for ; b.now < start+length; b.now += unit {
+	for ; b.now < start+length && len(w.errs) == 0; b.now += unit {
 		b.deliver()
 		if b.now > until && w.dice.chance(60) {
 			quiet, until = w.dice.Intn(partitions), b.now+int64(20+w.dice.Intn(80))*unit
@@ -86,6 +86,9 @@ func (w *world) faulty() {
 
 // finish lets everything arrive, be decided, told and archived, and checks it.
 func (w *world) finish() error {
+	if len(w.errs) > 0 {
+		return errors.Join(w.errs...)
+	}
 	end := engine.Timing{Deployment: deployment}.Sec(start + length)
 	if !w.drain(func() bool { return w.decided() >= end }) && len(w.errs) == 0 {
 		w.errs = append(w.errs, fmt.Errorf("stuck: decided up to tick %d, wanted %d", w.decided(), end))
