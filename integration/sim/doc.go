@@ -17,6 +17,5 @@
 // One seed makes every choice: a run has no sockets, no timers and not the machine's
 // clock, and the same seed gives the same run, bit for bit, on every machine with the
 // same code. A run that fails is made small: choices come out quiet, in ever smaller
-// parts, as long as it still fails in the same way. What is left is printed, and is
-// kept in testdata when the cause is mended.
+// parts, as long as it still fails in the same way. What is left is printed.
 package main

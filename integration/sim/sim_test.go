@@ -1,10 +1,7 @@
 package main
 
 import (
-	"encoding/json"
 	"flag"
-	"os"
-	"path/filepath"
 	"reflect"
 	"testing"
 )
@@ -32,28 +29,6 @@ func TestSameSeedSameRun(t *testing.T) {
 		again, errAgain := Run(Options{Seed: seed})
 		if first != again || (err == nil) != (errAgain == nil) {
 			t.Errorf("seed %d: %+v (%v), then %+v (%v)", seed, first, err, again, errAgain)
-		}
-	}
-}
-
-// Runs that failed once, made small. They hold as long as the choices of a run stay
-// what they were, and cost little.
-func TestKept(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.json")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("%d kept runs (%v)", len(files), err)
-	}
-	for _, file := range files {
-		data, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var o Options
-		if err := json.Unmarshal(data, &o); err != nil {
-			t.Fatalf("%s: %v", file, err)
-		}
-		if _, err := Run(o); err != nil {
-			t.Errorf("%s: %v", file, err)
 		}
 	}
 }

@@ -131,11 +131,7 @@ var pool = []string{
 // someRules draws the first and two thirds of the others, some of them in shadow.
 func someRules(d *dice) schemas.RuleSource {
 	var b strings.Builder
-	b.WriteString("groups:
-  - name: sim
-    rules:
-      - " + pool[0] + "
-")
+	b.WriteString("groups:\n  - name: sim\n    rules:\n      - " + pool[0] + "\n")
 	for _, r := range pool[1:] {
 		if d.chance(4) {
 			r = strings.TrimSuffix(r, "}") + ", mode: shadow}"
