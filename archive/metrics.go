@@ -16,6 +16,7 @@ type Metrics struct {
 	adoptions  *prometheus.CounterVec
 	missing    *prometheus.CounterVec
 	trimmed    *prometheus.GaugeVec
+	refused    *prometheus.GaugeVec
 }
 
 // NewMetrics registers the metrics with reg, which may be nil.
@@ -36,5 +37,6 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		adoptions:  counter("adoptions_total", "Objects of other archivers that were compared and adopted."),
 		missing:    counter("missing_total", "Sequences recorded as missing, by reason.", "reason"),
 		trimmed:    gauge("trimmed_sequence", "Sequence below which the stream was trimmed."),
+		refused:    gauge("trim_refused", "1 while the stream is not trimmed because an object is gone or damaged, otherwise 0."),
 	}
 }

@@ -2,8 +2,10 @@ package archive
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/dermai/millrace/fence"
@@ -11,7 +13,8 @@ import (
 )
 
 // Trim says what a stream may forget: what is below all of the archive's end
-// (stored, durable and read back), what Covered returns, and Replay.
+// (stored, durable, read back, and read once more before it is forgotten), what
+// Covered returns, and Replay.
 type Trim struct {
 	Trimmer fence.Trimmer
 	// Covered gives the highest sequence that the stage which reads the stream will
@@ -45,6 +48,7 @@ func (t *Trim) validate(stream string) error {
 type trimming struct {
 	looked time.Time // when it was last looked for something to trim
 	queue  []stretch // ascending
+	proven string    // the last segment that was read whole
 }
 
 // stretch is what one object covers.
@@ -76,6 +80,10 @@ func (t *trimming) stored(tip Tip) {
 	t.queue = append(t.queue, stretch{Object{Key: tip.Key}, tip.First - 1, tip.Arrival})
 }
 
+// checkMost is how many objects are read again before the stream is trimmed of what
+// they hold, at one look: 320 MB.
+const checkMost = 32
+
 // forget trims the stream, at most once a minute.
 func (a *Archiver) forget(ctx context.Context, info fence.Info) error {
 	now, t := a.cfg.Now(), &a.trim
@@ -90,24 +98,11 @@ func (a *Archiver) forget(ctx context.Context, info fence.Info) error {
 	if err != nil {
 		return fmt.Errorf("trim: %w", err)
 	}
-	// Whatever is in the queue was read back, by this archiver or, before an object
-	// was built on it, by another.
-	keep := now.Add(-a.cfg.Trim.Replay).UnixNano()
-	n, seq := 0, uint64(0)
-	for ; n < len(t.queue) && t.queue[n].last <= covered; n++ {
-		q := &t.queue[n]
-		if q.last >= info.First && q.arrival < 0 {
-			x, _, err := ReadIndex(ctx, a.store, q.object)
-			if err != nil {
-				return fmt.Errorf("trim: %w", err)
-			}
-			q.arrival = x.ArrivalTo
-		}
-		if q.arrival >= keep {
-			break
-		}
-		seq = q.last + 1
+	n, seq, err := a.forgettable(ctx, info, covered, now.Add(-a.cfg.Trim.Replay).UnixNano())
+	if err != nil && !broken(err) {
+		return fmt.Errorf("trim: %w", err)
 	}
+	a.refuse(err)
 	if seq > info.First {
 		known, err := a.recognise(ctx, info)
 		if err != nil {
@@ -122,6 +117,112 @@ func (a *Archiver) forget(ctx context.Context, info fence.Info) error {
 		a.cfg.Metrics.trimmed.WithLabelValues(a.cfg.Stream).Set(float64(seq))
 	}
 	t.queue = t.queue[n:]
-	t.looked = now
+	if n < checkMost {
+		t.looked = now
+	}
 	return nil
+}
+
+// forgettable says how much of the queue the stream may be trimmed of: what arrived
+// before keep, is covered, and was read again in the archive just now. seq is the
+// first sequence that stays, also if there is an error, which stops it.
+func (a *Archiver) forgettable(ctx context.Context, info fence.Info, covered uint64, keep int64) (n int, seq uint64, err error) {
+	queue, checked := a.trim.queue, 0
+	for ; n < len(queue) && queue[n].last <= covered && checked < checkMost; n++ {
+		q := &queue[n]
+		if q.last < info.First {
+			continue // trimmed before
+		}
+		if q.arrival < 0 {
+			x, _, err := ReadIndex(ctx, a.store, q.object)
+			if err != nil {
+				return n, seq, err
+			}
+			q.arrival = x.ArrivalTo
+		}
+		if q.arrival >= keep {
+			break
+		}
+		checked++
+		if err := a.prove(ctx, q); err != nil {
+			return n, seq, err
+		}
+		seq = q.last + 1
+	}
+	return n, seq, nil
+}
+
+// broken tells that an object is not there, or not as it was put.
+func broken(err error) bool {
+	var corrupt *CorruptError
+	return errors.As(err, &corrupt) || errors.Is(err, ErrNotFound)
+}
+
+// prove reads an object again, every message of it. One that was compacted and
+// removed is proven by its segment.
+func (a *Archiver) prove(ctx context.Context, q *stretch) error {
+	body, x, _, err := load(ctx, a.store, q.object.Key)
+	if errors.Is(err, ErrNotFound) {
+		return a.proveSegment(ctx, q)
+	}
+	if err != nil {
+		return err
+	}
+	n, err := ParseKey(q.object.Key)
+	if err == nil {
+		err = x.check(n)
+	}
+	if err == nil && x.Last < q.last {
+		err = fmt.Errorf("it ends at %d, not %d", x.Last, q.last)
+	}
+	if err != nil {
+		return fmt.Errorf("object %s: %w", q.object.Key, &CorruptError{Offset: int64(len(body)), What: err.Error()})
+	}
+	return nil
+}
+
+// proveSegment reads the segment that took an object's place. One that retention
+// deleted needs no proof.
+func (a *Archiver) proveSegment(ctx context.Context, q *stretch) error {
+	gone := fmt.Errorf("object %s: %w", q.object.Key, ErrNotFound)
+	n, err := ParseKey(q.object.Key)
+	if err != nil {
+		return gone
+	}
+	m, err := ReadManifest(ctx, a.store, a.tip.Chain)
+	if err != nil {
+		return err
+	}
+	owner := m.owner(n)
+	switch {
+	case owner.Key == "" || owner.Last < q.last:
+		return gone
+	case owner.At > 0 || owner.Key == a.trim.proven:
+		return nil
+	}
+	body, err := a.store.Get(ctx, owner.Key, 0, -1)
+	if err != nil {
+		return fmt.Errorf("segment %s: %w", owner.Key, err)
+	}
+	defer body.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, body); err != nil {
+		return fmt.Errorf("segment %s: %w", owner.Key, err)
+	}
+	if sum(h) != owner.SHA256 {
+		return fmt.Errorf("segment %s: %w", owner.Key, &CorruptError{What: "it is not as it was written"})
+	}
+	a.trim.proven = owner.Key
+	return nil
+}
+
+// refuse tells what keeps the stream from being trimmed, nil for nothing.
+func (a *Archiver) refuse(why error) {
+	g := a.cfg.Metrics.refused.WithLabelValues(a.cfg.Stream)
+	if why == nil {
+		g.Set(0)
+		return
+	}
+	g.Set(1)
+	a.cfg.Log.Error().Err(why).Msg("archive: the stream is not trimmed, since what it holds is not in the archive as it was put; run millrace archive verify --full")
 }
