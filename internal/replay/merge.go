@@ -8,7 +8,7 @@ import (
 	"slices"
 
 	"github.com/dermai/millrace/archive"
-	"github.com/dermai/millrace/archive/compact"
+	"github.com/dermai/millrace/archive/query"
 )
 
 // source is what is chosen of one stream, in order.
@@ -76,11 +76,11 @@ func merged(ctx context.Context, store archive.Store, f archive.Filter, fn func(
 	return nil
 }
 
-// records is compact.Cat as a sequence, which ends after an error.
+// records is query.Messages as a sequence, which ends after an error.
 func records(ctx context.Context, store archive.Store, f archive.Filter) iter.Seq2[*archive.Record, error] {
 	return func(yield func(*archive.Record, error) bool) {
 		done := errors.New("done")
-		err := compact.Cat(ctx, store, f, func(r *archive.Record) error {
+		err := query.Messages(ctx, store, f, func(r *archive.Record) error {
 			if !yield(r, nil) {
 				return done
 			}
