@@ -142,11 +142,11 @@ func (c *cluster) over(client string) (string, error) {
 	return strings.Join(all, ","), nil
 }
 
-// linksOf are the links of a client.
-func (c *cluster) linksOf(client string) []*link {
+// holdLinks takes those links of a client, or of all, that no other fault has.
+func (c *cluster) holdLinks(client string) []*link {
 	var list []*link
 	for _, k := range c.links {
-		if strings.HasPrefix(k.name, client+" to ") {
+		if (client == "all links" || strings.HasPrefix(k.name, client+" to ")) && k.held.TryLock() {
 			list = append(list, k)
 		}
 	}

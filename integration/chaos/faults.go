@@ -77,9 +77,6 @@ func (r *run) storm(ctx context.Context, f *fault, rng *rand.Rand) {
 		began := time.Now()
 		entry, err := f.make(ctx, r, rng)
 		if errors.Is(err, errBusy) {
-			if ctx.Err() != nil {
-				return
-			}
 			continue
 		}
 		entry.Fault, entry.Began, entry.Ended = f.name, began, time.Now()
@@ -164,19 +161,17 @@ const pauseLeast = 7 * time.Second
 // onLinks lets the links of one client behave badly, or now and then of all.
 func onLinks(mode string, least, most time.Duration) func(context.Context, *run, *rand.Rand) (Fired, error) {
 	return func(ctx context.Context, r *run, rng *rand.Rand) (Fired, error) {
-		if !r.linksHeld.TryLock() {
-			return Fired{}, errBusy
-		}
-		defer r.linksHeld.Unlock()
 		clients := []string{"library"}
 		for _, p := range r.cluster.daemons() {
 			clients = append(clients, p.name)
 		}
 		made := Fired{Target: "all links"}
-		list := r.cluster.links
 		if i := rng.Intn(len(clients) + 1); i < len(clients) {
 			made.Target = clients[i]
-			list = r.cluster.linksOf(clients[i])
+		}
+		list := r.cluster.holdLinks(made.Target)
+		if list == nil {
+			return Fired{}, errBusy
 		}
 		for _, k := range list {
 			k.set(mode)
@@ -184,6 +179,7 @@ func onLinks(mode string, least, most time.Duration) func(context.Context, *run,
 		rest(ctx, between(rng, least, most))
 		for _, k := range list {
 			k.set(linkOpen)
+			k.held.Unlock()
 		}
 		return made, nil
 	}

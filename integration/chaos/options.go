@@ -48,7 +48,7 @@ func (o *Options) draw() {
 		o.Quiet = 2 * time.Second
 	}
 	if o.Storm == 0 {
-		o.Storm = 10 * time.Second
+		o.Storm = 10*time.Second + time.Duration(len(o.Faults))*time.Second
 	}
 	if o.Calm == 0 {
 		o.Calm = 3 * time.Second

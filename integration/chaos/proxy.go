@@ -26,6 +26,7 @@ type link struct {
 	name   string
 	target string
 	listen net.Listener
+	held   sync.Mutex // by the fault that is made of it
 
 	mu    sync.Mutex
 	mode  string

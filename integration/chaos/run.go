@@ -37,8 +37,7 @@ type run struct {
 	ended  *ledger[Ended]
 	used   *ledger[Used]
 
-	linksHeld sync.Mutex // by the fault that makes links behave badly
-	times     Times
+	times Times
 }
 
 // Times are the moments of a run.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -78,9 +77,9 @@ func Run(ctx context.Context, c Config) error {
 	for name, receiver := range c.Receivers {
 		p.carried[name] = carrier.Carry(name, receiver)
 	}
-	member, err := pipeline.Join(ctx, c.Conn, pipeline.MemberConfig{ID: rand.Text()})
-	if err != nil {
-		return fmt.Errorf("join the processors: %w", err)
+	member := p.join(ctx)
+	if member == nil {
+		return nil
 	}
 	r := &roles{conn: c.Conn, member: member, health: c.Health, log: c.Log, changed: make(chan struct{})}
 	roles, machines := errgroup.WithContext(ctx)
@@ -130,6 +129,25 @@ func Run(ctx context.Context, c Config) error {
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), stepLimit)
 	defer cancel()
 	return errors.Join(err, member.Leave(last))
+}
+
+// join announces the process, however long the broker is away; nil: ctx ended.
+func (p *processor) join(ctx context.Context) *pipeline.Member {
+	retry := time.NewTicker(time.Second)
+	defer retry.Stop()
+	id := rand.Text()
+	for {
+		member, err := pipeline.Join(ctx, p.Conn, pipeline.MemberConfig{ID: id})
+		if err == nil {
+			return member
+		}
+		p.Log.Warn().Err(err).Msg("join the processors")
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-retry.C:
+		}
+	}
 }
 
 // read reads the control log until there is a deployment and something new.
