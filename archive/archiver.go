@@ -273,7 +273,7 @@ func (a *Archiver) read(ctx context.Context, info fence.Info) (busy bool, err er
 	}
 	for i := range entries {
 		e := &entries[i]
-		if e.Seq == mark.Seq && markOf(e) != mark {
+		if e.Seq == mark.Seq && markOf(e) != mark && !chaos.Bug("rewind not noticed") {
 			return true, a.rewound(ctx, info, fmt.Sprintf("message %d is another than the one that was read before", e.Seq))
 		}
 		if e.Seq < a.open.Next() {
@@ -352,12 +352,16 @@ func (a *Archiver) put(ctx context.Context, nextDay string) error {
 	err := a.store.Put(ctx, key, bytes.NewReader(a.buf.Bytes()), int64(a.buf.Len()))
 	chaos.Die(chaos.AfterPut, a.cfg.Stream)
 	if err != nil && !errors.Is(err, ErrExists) {
+		if chaos.Bug("position moved before the put") {
+			a.begin(*a.sealed)
+		}
 		return err
 	}
 	same, err := holds(ctx, a.store, key, a.buf.Bytes())
 	if err != nil {
 		return err
 	}
+	same = same || chaos.Bug("loser of a put not adopted")
 	if !same {
 		return a.adopt(ctx, key)
 	}

@@ -15,6 +15,8 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+
+	"github.com/dermai/millrace/internal/chaos"
 )
 
 // FileStore is the Store in a directory: an object is a file whose path is its
@@ -150,8 +152,10 @@ func (s *FileStore) put(ctx context.Context, key string, body io.Reader, size in
 	if n != size {
 		return fmt.Errorf("the body does not have the %d bytes that were announced", size)
 	}
-	if err := f.Sync(); err != nil {
-		return err
+	if !chaos.Bug("no fsync") {
+		if err := f.Sync(); err != nil {
+			return err
+		}
 	}
 	if err := ctx.Err(); err != nil {
 		return err

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/dermai/millrace/fence"
+	"github.com/dermai/millrace/internal/chaos"
 	"github.com/dermai/millrace/schemas"
 )
 
@@ -93,6 +94,9 @@ func (a *Archiver) forget(ctx context.Context, info fence.Info) error {
 	}
 	if !t.looked.IsZero() && now.Sub(t.looked) < trimEvery {
 		return nil
+	}
+	if chaos.Bug("purge ahead of the archive") {
+		return a.cfg.Trim.Trimmer.Trim(ctx, a.cfg.Stream, "", info.Last)
 	}
 	covered, err := a.cfg.Trim.Covered(ctx)
 	if err != nil {

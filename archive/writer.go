@@ -9,6 +9,7 @@ import (
 	"io"
 
 	"github.com/dermai/millrace/fence"
+	"github.com/dermai/millrace/internal/chaos"
 	"github.com/go-json-experiment/json"
 )
 
@@ -169,6 +170,9 @@ func (w *Writer) Close(nextDay string) (Tip, error) {
 		return Tip{}, fmt.Errorf("close object: %w", err)
 	}
 	h := sha256.Sum256(index)
+	if chaos.Bug("L0 key by last sequence") {
+		w.name.First = w.x.Last
+	}
 	return tipAfter(w.name, &w.x, fmt.Sprintf("%x", h)), nil
 }
 

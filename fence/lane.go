@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"maps"
 	"time"
+
+	"github.com/dermai/millrace/internal/chaos"
 )
 
 // Appender is the one thing that a lane needs of a Log.
@@ -88,6 +90,9 @@ func (l *Lane) Settle(ctx context.Context, now int64) error {
 			return fmt.Errorf("append to %s: frame %d was not taken in %s", l.subject, l.Next(), l.limit)
 		}
 		return l.over(fmt.Errorf("append to %s: frame %d was sent %s ago, at most %s: %w", l.subject, l.Next(), age, l.limit, ErrGivenUp))
+	}
+	if chaos.Bug("same-bytes rule broken") {
+		l.rev, l.maybe = l.rev+1, false // a new append, behind the one that may be stored
 	}
 	return l.send(ctx)
 }

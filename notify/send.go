@@ -157,8 +157,19 @@ func (m *Send) Step(ctx context.Context) (busy bool, err error) {
 	}
 	finish, cancel := context.WithTimeout(context.WithoutCancel(ctx), m.cfg.Timeout)
 	defer cancel()
+	if m.phase == started && chaos.Bug("delivery recorded before the send") {
+		notification := m.now.notification
+		m.judge(schemas.DeliveryDelivered, "")
+		err := m.append(finish, schemas.TypeDelivery, m.now.outcome)
+		_, _ = m.cfg.Receiver.Send(finish, notification)
+		return true, err
+	}
 	if m.phase == started {
 		m.attempt(finish)
+	}
+	if m.now.outcome.Outcome == schemas.DeliveryDelivered && chaos.Bug("delivery never recorded") {
+		m.phase, m.next, m.now = idle, m.now.seq+1, nil
+		return true, nil
 	}
 	if m.phase == rejecting {
 		if err := m.reject(finish); err != nil {

@@ -64,8 +64,11 @@ func (l *Log) Append(ctx context.Context, m fence.Message, prev uint64) (uint64,
 	start := time.Now()
 	stream := schemas.StreamOf(m.Subject)
 	chaos.Die(chaos.BeforeAppend, stream)
-	ack, err := l.conn.js.PublishMsg(ctx, msg,
-		jetstream.WithExpectLastSequencePerSubject(prev), jetstream.WithRetryAttempts(0))
+	opts := []jetstream.PublishOpt{jetstream.WithExpectLastSequencePerSubject(prev), jetstream.WithRetryAttempts(0)}
+	if chaos.Bug("fence off") {
+		opts = opts[1:]
+	}
+	ack, err := l.conn.js.PublishMsg(ctx, msg, opts...)
 	chaos.Die(chaos.AfterAppend, stream)
 	l.conn.metrics.appendSeconds.Observe(time.Since(start).Seconds())
 	if err == nil {

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/dermai/millrace/internal/chaos"
 	"github.com/dermai/millrace/schemas"
 	"github.com/dermai/millrace/spool"
 	"golang.org/x/sync/semaphore"
@@ -175,6 +176,9 @@ func (p *Publisher) Publish(ctx context.Context, events ...schemas.Event) error 
 		}
 		calls = append(calls, c)
 	}
+	if chaos.Bug("acknowledge before append") {
+		return nil
+	}
 	stored := 0
 	for _, c := range calls {
 		if err := c.wait(ctx); err != nil {
@@ -255,7 +259,12 @@ const (
 	shedRefused = "refused" // the broker did not take it
 )
 
-func (p *Publisher) shed(reason string) { p.conn.metrics.shed.WithLabelValues(reason).Inc() }
+func (p *Publisher) shed(reason string) {
+	if chaos.Bug("shed not counted") {
+		return
+	}
+	p.conn.metrics.shed.WithLabelValues(reason).Inc()
+}
 
 // encode makes the event's line, and says which lane it belongs to.
 func (p *Publisher) encode(e schemas.Event) (laneKey, []byte, error) {

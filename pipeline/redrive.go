@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/dermai/millrace/fence"
+	"github.com/dermai/millrace/internal/chaos"
 	"github.com/dermai/millrace/schemas"
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -84,6 +85,10 @@ func (r *redriving) once(ctx context.Context, m fence.Message) (bool, error) {
 	if refused := (*fence.RefusedError)(nil); errors.As(err, &refused) {
 		if refused.Unnamed {
 			return false, fmt.Errorf("%w: %w", fence.ErrUnknown, refused)
+		}
+		if chaos.Bug("redrive without dedup") {
+			_, err = r.log.Append(ctx, m, refused.Last)
+			return err == nil, err
 		}
 		return false, nil
 	}

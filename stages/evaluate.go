@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/dermai/millrace/fence"
+	"github.com/dermai/millrace/internal/chaos"
 	"github.com/dermai/millrace/rules"
 	"github.com/dermai/millrace/rules/engine"
 	"github.com/dermai/millrace/schemas"
@@ -254,6 +255,9 @@ func (m *Evaluate) settledTick() int64 {
 		if c, ok := m.chains[p]; ok {
 			passed = t.Decidable(c.Arrival)
 		}
+		if chaos.Bug("dead partition excluded") && passed < t.Decidable(m.cfg.Clock().UnixNano())-2 {
+			continue
+		}
 		upper = min(upper, max(passed, opened-1))
 	}
 	return upper
@@ -359,6 +363,9 @@ func (m *Evaluate) awaited(after int64) (tick int64, ok bool) {
 }
 
 func (m *Evaluate) enqueue(d schemas.Decision) error {
+	if chaos.Bug("quiet states not logged") {
+		d.Transitions = slices.DeleteFunc(slices.Clone(d.Transitions), func(t schemas.Transition) bool { return t.Quiet() })
+	}
 	data, err := schemas.Encode(d)
 	if err != nil {
 		return fence.Incident(m.cfg.Class.Alerts(), "encode a decision: %v", err)

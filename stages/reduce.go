@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/dermai/millrace/fence"
+	"github.com/dermai/millrace/internal/chaos"
 	"github.com/dermai/millrace/rules"
 	"github.com/dermai/millrace/rules/engine"
 	"github.com/dermai/millrace/schemas"
@@ -55,6 +56,7 @@ type Reduce struct {
 	aFrom   int64
 	lost    uint64    // messages that expired unread, to be told in the next commit
 	events  int64     // since the last commit
+	flight  int64     // events in the commit that is being stored
 	folded  time.Time // when an event was last folded, by our clock
 
 	read  []fence.Entry // read ahead
@@ -134,13 +136,16 @@ func (m *Reduce) load(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	m.frame = frame{id: at.ToID}
-	if at.To.Seq >= max(info.First, 1) {
+	if at.To.Seq >= max(info.First, 1) && !chaos.Bug("position of a whole frame") {
 		if err := m.reopen(ctx, &at); err != nil {
 			return false, err
 		}
 	}
 	m.created, m.from, m.aFrom, m.events, m.read = info.Created, at.To, at.ArrivalTo, 0, nil
 	m.reducer = engine.NewReducer(m.control.Schedule(), p)
+	if chaos.Bug("running maximum lost at takeover") {
+		at.ArrivalTo = m.control.Schedule().Floor(p)
+	}
 	m.reducer.Resume(at.To, at.ArrivalTo)
 	return m.commit(ctx, schemas.TypeClaim)
 }
@@ -148,6 +153,9 @@ func (m *Reduce) load(ctx context.Context) (bool, error) {
 // guard compares the position with the extent of the stream: a sequence alone
 // is no stable identity, and what expired unread is counted.
 func (m *Reduce) guard(at *schemas.Partial, info fence.Info) error {
+	if chaos.Bug("rewind not noticed") {
+		return nil
+	}
 	switch next := at.To.Seq + 1; {
 	case at.Created != info.Created:
 		return fence.Incident(m.stream, "created %s, but the position is of a stream created %s: "+
@@ -232,7 +240,7 @@ func (m *Reduce) foldEvent(ctx context.Context) error {
 	index, event, err := m.frame.event(m.cfg.Partition, m.reducer.Arrival())
 	if err != nil {
 		q := m.frame.quarantined(m.stream, index, err)
-		if err := m.cfg.Quarantine.Put(ctx, q); err != nil {
+		if err := m.cfg.Quarantine.Put(ctx, q); err != nil && !chaos.Bug("quarantine not awaited") {
 			return fmt.Errorf("quarantine %s: %w", q.ID, err)
 		}
 	}
@@ -256,12 +264,15 @@ func (m *Reduce) commit(ctx context.Context, kind string) (bool, error) {
 	part.Partition, part.Created = m.cfg.Partition, m.created
 	part.From, part.ArrivalFrom = m.from, m.aFrom
 	part.ToID, part.Midway, part.Lost = m.frame.id, !m.frame.done(), m.lost
+	if chaos.Bug("idle partition vouched by clock") {
+		part.ArrivalTo = max(part.ArrivalTo, m.cfg.Clock().UnixNano())
+	}
 	data, err := schemas.Encode(part)
 	if err != nil {
 		return false, fence.Incident(m.cfg.Partition.Partials(), "encode a partial: %v", err)
 	}
 	m.from, m.aFrom, m.events, m.lost = part.To, part.ArrivalTo, 0, 0
-	m.metrics.events.WithLabelValues(m.cfg.Partition.String()).Add(float64(part.Events))
+	m.flight = part.Events
 	return m.settled(m.writer.Append(ctx, fence.Header{schemas.HeaderType: kind}, data))
 }
 
@@ -269,6 +280,8 @@ func (m *Reduce) commit(ctx context.Context, kind string) (bool, error) {
 func (m *Reduce) settled(err error) (bool, error) {
 	if err == nil {
 		m.tally.Commit()
+		m.metrics.events.WithLabelValues(m.cfg.Partition.String()).Add(float64(m.flight))
+		m.flight = 0
 		m.metrics.frontier.WithLabelValues(m.cfg.Partition.String()).Set(float64(m.aFrom) / 1e9)
 		return true, nil
 	}

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/dermai/millrace/schemas"
 )
 
 // Verdict is what the checks say of a run.
@@ -13,8 +15,9 @@ type Verdict struct {
 	Why      []string      `json:"why,omitempty"` // it is unknown
 	Findings []Finding     `json:"findings,omitempty"`
 	Counts   Counts        `json:"counts"`
-	Flow     time.Duration `json:"flow"` // from the last heal to the first event that was stored
-	Lag      time.Duration `json:"lag"`  // from the last heal until both classes were decided beyond it
+	Flow     time.Duration `json:"flow"`    // from the last heal to the first event that was stored
+	Lag      time.Duration `json:"lag"`     // from the last heal until both classes were decided beyond it
+	Slowest  time.Duration `json:"slowest"` // from the end of a tick until a change at it was stored
 }
 
 // Outcomes of a run.
@@ -84,7 +87,7 @@ func judge(e *evidence) Verdict {
 		}
 	}
 	v.Counts.Faults = len(e.fired)
-	v.Flow, v.Lag = e.flow(), e.times.Decides.Sub(e.times.Healed)
+	v.Flow, v.Lag, v.Slowest = e.flow(), e.times.Decides.Sub(e.times.Healed), e.slowest()
 	switch {
 	case len(v.Findings) > 0:
 		v.Outcome = outcomeFail
@@ -106,6 +109,19 @@ func (e *evidence) flow() time.Duration {
 		}
 	}
 	return 0
+}
+
+// slowest is the longest time from the end of a tick until a change at it was
+// stored: how long alerts were held up by faults.
+func (e *evidence) slowest() time.Duration {
+	var most time.Duration
+	for _, m := range e.streams[schemas.StreamAlerts] {
+		var d schemas.Decision
+		if m.Header[schemas.HeaderType] == schemas.TypeDecision && schemas.DecodeInto(m.Data, &d) == nil && len(d.Transitions) > 0 {
+			most = max(most, time.Duration(m.Time-d.Transitions[0].Time))
+		}
+	}
+	return most
 }
 
 // leastTraffic is how many events must be sent while faults are made.
@@ -145,9 +161,9 @@ func doubts(e *evidence) []string {
 func (v Verdict) String() string {
 	var b strings.Builder
 	c := v.Counts
-	fmt.Fprintf(&b, "%s: %d events sent, %d stored; %d faults; %d transitions, %d notifications, %d repeated; %d messages archived; flow back after %s, decided after %s",
+	fmt.Fprintf(&b, "%s: %d events sent, %d stored; %d faults; %d transitions, %d notifications, %d repeated; %d messages archived; flow back after %s, decided after %s, slowest change %s",
 		v.Outcome, c.Events, c.Stored, c.Faults, c.Transitions, c.Notifications, c.Repeats, c.Messages,
-		v.Flow.Round(time.Millisecond), v.Lag.Round(time.Millisecond))
+		v.Flow.Round(time.Millisecond), v.Lag.Round(time.Millisecond), v.Slowest.Round(time.Millisecond))
 	for _, w := range v.Why {
 		fmt.Fprintf(&b, "\n  unknown: %s", w)
 	}

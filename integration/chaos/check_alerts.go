@@ -52,15 +52,17 @@ func identities(list []schemas.Transition) map[identity]bool {
 }
 
 // checkNotifications: each planned notification was taken by its receiver under
-// its id, none was invented, and it was sent again only after an attempt that is
-// not recorded as delivered.
+// its id or was refused by it for good and is in quarantine; none was invented, and
+// it was sent again only after an attempt that is not recorded as delivered.
 func checkNotifications(e *evidence, c *Counts, fault func(string, ...any)) {
 	planned, unsure := map[string]bool{}, map[string]int{}
+	due := map[string]bool{} // others were planned while everything ended
 	for _, n := range e.planned {
 		if planned[n.ID] {
 			fault("notification %s is planned twice", n.ID)
 		}
 		planned[n.ID] = true
+		due[n.ID] = !n.at.After(e.times.Drained)
 	}
 	rejected, ends := map[string]bool{}, map[string]int{}
 	for _, d := range e.outcomes {
@@ -74,7 +76,12 @@ func checkNotifications(e *evidence, c *Counts, fault func(string, ...any)) {
 			ends[d.Notification]++
 		}
 	}
+	quarantined := map[string]bool{}
+	for _, q := range e.quarantined {
+		quarantined[q.ID] = q.Stage == schemas.StageSend
+	}
 	sent, taken := map[string]int{}, map[string]int{}
+	refused, answered := map[string]bool{}, map[string]bool{}
 	for _, t := range e.told {
 		if t.ID == "" {
 			fault("%s was told something without an id: %.200s", t.Receiver, t.Body)
@@ -84,11 +91,17 @@ func checkNotifications(e *evidence, c *Counts, fault func(string, ...any)) {
 		if t.Taken {
 			taken[t.ID]++
 		}
+		refused[t.ID] = refused[t.ID] || t.Mode == receiver400
+		answered[t.ID] = answered[t.ID] || t.Mode == receiverWell && t.At.Before(e.times.Silence)
 	}
 	for id := range planned {
-		if taken[id] == 0 {
+		if due[id] && taken[id] == 0 && !(refused[id] && rejected[id] && quarantined[id]) {
 			c.Missed++
-			fault("notification %s never arrived; rejected: %t", id, rejected[id])
+			fault("notification %s never arrived; refused by its receiver: %t, recorded: %t, in quarantine: %t",
+				id, refused[id], rejected[id], quarantined[id])
+		}
+		if answered[id] && ends[id] == 0 {
+			fault("notification %s arrived, and its delivery is not recorded", id)
 		}
 		if ends[id] > 1 {
 			fault("notification %s is recorded as ended %d times", id, ends[id])
@@ -97,7 +110,7 @@ func checkNotifications(e *evidence, c *Counts, fault func(string, ...any)) {
 		if sent[id] > 1+unsure[id] {
 			fault("notification %s was sent %d times, but %d attempts are recorded as unsure or refused", id, sent[id], unsure[id])
 		}
-		if len(e.fired) == 0 && sent[id] != 1 {
+		if len(e.fired) == 0 && due[id] && sent[id] != 1 {
 			fault("notification %s was sent %d times, though nothing was wrong", id, sent[id])
 		}
 	}

@@ -105,12 +105,7 @@ func checkLanes(e *evidence, _ *Counts, fault func(string, ...any)) {
 // else is.
 func checkQuarantine(e *evidence, _ *Counts, fault func(string, ...any)) {
 	held := map[string]int{}
-	for _, m := range e.streams[schemas.StreamQuarantine] {
-		var q schemas.Quarantined
-		if err := schemas.DecodeInto(m.Data, &q); err != nil {
-			fault("message %d: %v", m.Seq, err)
-			continue
-		}
+	for _, q := range e.quarantined {
 		if q.Stage == schemas.StageReduce {
 			held[q.ID]++
 		}

@@ -47,17 +47,19 @@ func checkCounters(e *evidence, c *Counts, fault func(string, ...any)) {
 			accepted += float64(s.Count)
 		}
 	}
-	var reduced, attempts float64
+	var reduced, attempts, fenced float64
 	for name, m := range e.metrics {
 		if strings.HasPrefix(name, "processor") {
 			reduced += m.sum("millrace_reduce_events_total")
+			fenced += m.sum("millrace_fenced_total")
 			attempts += m.sum("millrace_notification_attempts_total")
 		}
 	}
 	if n := e.metrics["publisher"].sum("millrace_source_events_total"); n != accepted {
 		fault("the publisher counts %v events, and %v were accepted", n, accepted)
 	}
-	if lines := float64(c.Stored + badLines(e)); reduced != lines {
+	// A commit that a process lost to another may be stored: nobody counts it.
+	if lines := float64(c.Stored + badLines(e)); reduced > lines || reduced < lines && fenced == 0 {
 		fault("the processors count %v events, and %v are stored", reduced, lines)
 	}
 	if told = float64(len(e.told)); attempts != told {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -21,55 +22,64 @@ type cluster struct {
 	bin string
 	dir string // of the run
 
+	receivers  string // host:port
 	servers    []*server
 	publisher  *process
 	processors []*process
 	archivers  []*process
 	links      []*link
+	network    *network // of the servers, where there are several; nil: loopback
+	disks      disks
+	partitions int
 }
 
 // server is a nats-server.
 type server struct {
 	*process
 	addr string // where clients reach it, past all links
+	host string
+	node string // its namespace; "": none
 }
 
 // newCluster writes the configuration; start begins it.
 func newCluster(o *Options, bin, dir, receivers string) (*cluster, error) {
-	c := &cluster{o: o, bin: bin, dir: dir}
+	c := &cluster{o: o, bin: bin, dir: dir, receivers: receivers, partitions: 4}
 	for _, d := range []string{"data", "nats"} {
 		if err := os.MkdirAll(filepath.Join(dir, d), 0o700); err != nil {
-			return nil, err
+			return c, err
 		}
 	}
-	for i := range o.Servers {
-		if err := c.addServer(i + 1); err != nil {
-			return nil, err
+	if err := c.addServers(); err != nil {
+		return c, err
+	}
+	if slices.Contains(o.Faults, "full") {
+		if err := c.disks.add(filepath.Join(dir, "data")); err != nil {
+			return c, err
 		}
 	}
-	for name, text := range map[string]string{
-		"demo.yaml": rules.Demo().Text, "audit.yaml": auditRules,
-		"millrace.yaml": fmt.Sprintf(configuration, filepath.Join(dir, "data"), c.url(), o.Servers, receivers, receiverAnswer),
-	} {
+	for name, text := range map[string]string{"demo.yaml": rules.Demo().Text, "audit.yaml": auditRules} {
 		if err := c.write(name, text); err != nil {
-			return nil, err
+			return c, err
 		}
+	}
+	if err := c.configure(); err != nil {
+		return c, err
 	}
 	var err error
 	if c.publisher, err = c.daemon("publisher", "publisher"); err != nil {
-		return nil, err
+		return c, err
 	}
 	for i := range o.Processors {
 		p, err := c.daemon(fmt.Sprintf("processor-%d", i+1), "processor")
 		if err != nil {
-			return nil, err
+			return c, err
 		}
 		c.processors = append(c.processors, p)
 	}
 	for i := range 2 {
 		p, err := c.daemon(fmt.Sprintf("archiver-%d", i+1), "archiver")
 		if err != nil {
-			return nil, err
+			return c, err
 		}
 		c.archivers = append(c.archivers, p)
 	}
@@ -82,6 +92,7 @@ const configuration = `
 data: %[1]q
 nats: {url: %[2]q}
 replicas: %[3]d
+partitions: %[6]d
 rules: [demo.yaml, audit.yaml]
 archive: {cut_age: 2s}
 route:
@@ -100,23 +111,69 @@ func (c *cluster) write(name, text string) error {
 	return os.WriteFile(filepath.Join(c.dir, name), []byte(text), 0o600)
 }
 
-// addServer prepares a nats-server in the setting that we ship.
-func (c *cluster) addServer(n int) error {
-	name := fmt.Sprintf("nats-%d", n)
+// configure writes the configuration of all programs, as it is now.
+func (c *cluster) configure() error {
+	return c.write("millrace.yaml", fmt.Sprintf(configuration, filepath.Join(c.dir, "data"), c.url(), c.o.Servers, c.receivers, receiverAnswer, c.partitions))
+}
+
+// addServers prepares the nats-servers in the setting that we ship: one on
+// loopback, or three in namespaces of their own.
+func (c *cluster) addServers() (err error) {
+	if c.o.Servers > 1 {
+		if c.network, err = newNetwork(); err != nil {
+			return err
+		}
+	}
+	for i := range c.o.Servers {
+		s := &server{host: "127.0.0.1"}
+		c.servers = append(c.servers, s)
+		if c.network != nil {
+			if s.node, s.host, err = c.network.add(i + 1); err != nil {
+				return err
+			}
+		}
+	}
+	for i, s := range c.servers {
+		if err := c.prepare(s, fmt.Sprintf("nats-%d", i+1)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// prepare writes the configuration of a server.
+func (c *cluster) prepare(s *server, name string) error {
+	store := filepath.Join(c.dir, "nats", name)
+	if slices.Contains(c.o.Faults, "full") {
+		if err := c.disks.add(store); err != nil {
+			return err
+		}
+	}
 	port, err := freePort()
 	if err != nil {
 		return err
 	}
-	s := &server{addr: net.JoinHostPort("127.0.0.1", port)}
+	s.addr = net.JoinHostPort(s.host, port)
 	text := fmt.Sprintf("server_name: %s\nlisten: %q\nmax_payload: 1MB\n"+
-		"jetstream { store_dir: %q, max_memory_store: 64MB, max_file_store: 20GB, sync_interval: always }\n",
-		name, s.addr, filepath.Join(c.dir, "nats", name))
+		"jetstream { store_dir: %q, max_memory_store: 64MB, max_file_store: 20GB, sync_interval: always }\n", name, s.addr, store)
+	if len(c.servers) > 1 {
+		var routes []string
+		for _, other := range c.servers {
+			routes = append(routes, fmt.Sprintf("%q", "nats-route://"+other.host+":6222"))
+		}
+		// Clients know the servers by their links alone.
+		text += fmt.Sprintf("cluster { name: chaos, listen: \"%s:6222\", no_advertise: true, routes: [%s] }\n", s.host, strings.Join(routes, ", "))
+	}
 	if err := c.write(name+".conf", text); err != nil {
 		return err
 	}
-	s.process, err = c.program(name, "nats-server", "-c", name+".conf")
-	c.servers = append(c.servers, s)
-	return err
+	if s.process, err = c.program(name, "nats-server", "-c", name+".conf"); err != nil {
+		return err
+	}
+	if s.node != "" {
+		s.wrap = []string{"ip", "netns", "exec", s.node}
+	}
+	return nil
 }
 
 // url names all servers, past all links.
@@ -267,12 +324,17 @@ func (c *cluster) ready(ctx context.Context) error {
 func (c *cluster) close() error {
 	var faults []error
 	for _, p := range c.all() {
-		faults = append(faults, p.kill(), p.log.Close())
+		if p != nil {
+			faults = append(faults, p.kill(), p.log.Close())
+		}
 	}
 	for _, k := range c.links {
 		k.close()
 	}
-	return errors.Join(faults...)
+	if c.network != nil {
+		faults = append(faults, c.network.close())
+	}
+	return errors.Join(append(faults, c.disks.close())...)
 }
 
 // freePort is a port of loopback that nobody listened on a moment ago.

@@ -51,12 +51,21 @@ func (r *run) drain(ctx context.Context) error {
 			return err
 		}
 	}
-	return until(ctx, drainLimit, "every notification has an outcome", func() error { return delivered(ctx, log) })
+	return until(ctx, r.drainLimit(), "every notification has an outcome", func() error { return delivered(ctx, log) })
+}
+
+// drainLimit is how long each part of draining may take. A planted bug may well
+// keep a run from it.
+func (r *run) drainLimit() time.Duration {
+	if r.o.Bug != "" {
+		return 15 * time.Second
+	}
+	return 90 * time.Second
 }
 
 // decided waits until a class is decided beyond a moment.
 func (r *run) decided(ctx context.Context, log fence.Log, class schemas.Class, moment time.Time) error {
-	return until(ctx, drainLimit, string(class)+" is decided", func() error {
+	return until(ctx, r.drainLimit(), string(class)+" is decided", func() error {
 		_, tick, err := reference.Decided(ctx, log, class)
 		if err == nil && tick <= moment.Unix() {
 			err = fmt.Errorf("decided up to %s", time.Unix(tick, 0).UTC().Format(time.TimeOnly))

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/dermai/millrace/archive"
 	"github.com/dermai/millrace/fence"
@@ -36,8 +37,16 @@ type evidence struct {
 
 	schedule *engine.Schedule
 	messages map[schemas.Class][]reference.Message
-	planned  []schemas.Notification
+	planned  []planned
 	outcomes []schemas.Delivery
+
+	quarantined []schemas.Quarantined
+}
+
+// planned is a notification, with the broker's time of it.
+type planned struct {
+	schemas.Notification
+	at time.Time
 }
 
 // readEvidence reads a run's directory.
@@ -102,7 +111,7 @@ func (e *evidence) decode() (err error) {
 	if e.schedule, err = reference.Schedule(ctx, e.streams, new(rules.Cache)); err != nil {
 		return fmt.Errorf("control log: %w", err)
 	}
-	e.messages = map[schemas.Class][]reference.Message{}
+	e.messages, e.planned, e.outcomes, e.quarantined = map[schemas.Class][]reference.Message{}, nil, nil, nil
 	for _, class := range schemas.Classes {
 		if e.messages[class], err = reference.Messages(ctx, e.streams, e.schedule, class); err != nil {
 			return err
@@ -116,7 +125,7 @@ func (e *evidence) decode() (err error) {
 		if err := schemas.DecodeInto(m.Data, &n); err != nil {
 			return fmt.Errorf("%s, message %d: %w", schemas.StreamNotify, m.Seq, err)
 		}
-		e.planned = append(e.planned, n)
+		e.planned = append(e.planned, planned{n, time.Unix(0, m.Time)})
 	}
 	for _, m := range e.streams[schemas.StreamDeliveries] {
 		var d schemas.Delivery
@@ -127,6 +136,13 @@ func (e *evidence) decode() (err error) {
 			return fmt.Errorf("%s, message %d: %w", schemas.StreamDeliveries, m.Seq, err)
 		}
 		e.outcomes = append(e.outcomes, d)
+	}
+	for _, m := range e.streams[schemas.StreamQuarantine] {
+		var q schemas.Quarantined
+		if err := schemas.DecodeInto(m.Data, &q); err != nil {
+			return fmt.Errorf("%s, message %d: %w", schemas.StreamQuarantine, m.Seq, err)
+		}
+		e.quarantined = append(e.quarantined, q)
 	}
 	return nil
 }

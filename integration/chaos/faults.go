@@ -31,6 +31,10 @@ var faults = []*fault{
 	{"receiver", "a receiver answers 500 or 429, hangs, or takes it and gives no answer", always, makeReceiver},
 	{"reload", "the rules are replaced", always, makeReload},
 	{"rolling", "every program is stopped in order and started again, one by one", always, makeRolling},
+	{"open", "a partition is opened", always, makeOpen},
+	{"full", "the disk of the broker, or that of the spool and the archive, is full", onDisks, makeFull},
+	{"leader", "the leader of a stream steps down", onServers, makeLeader},
+	{"partition", "a server has no network, or no way to another one", onServers, makePartition},
 }
 
 func faultNamed(name string) *fault {
@@ -196,7 +200,7 @@ func makeReceiver(ctx context.Context, r *run, rng *rand.Rand) (Fired, error) {
 // makeReload puts other rules in force: one threshold moves, so that one rule
 // begins anew and the others keep their state.
 func makeReload(ctx context.Context, r *run, rng *rand.Rand) (Fired, error) {
-	share := 2 + rng.Intn(9)
+	share := 4 + rng.Intn(7)
 	made := Fired{Target: "rules", Detail: fmt.Sprintf("HighErrorRate fires above %d %%", share)}
 	if err := r.cluster.write("demo.yaml", demoRules(share)); err != nil {
 		return made, err

@@ -7,6 +7,7 @@
 //	go run ./integration/chaos -seed N [flags]  one run; every choice comes from the seed
 //	go run ./integration/chaos -again DIR       the run that left DIR, once more
 //	go run ./integration/chaos -check DIR       the checks alone, over what a run left
+//	go run ./integration/chaos -bugs all        plants known bugs and sees that each is found
 //	go run ./integration/chaos -sum             docs/faults.jsonl into docs/guarantees.md
 //
 // Each run prints its seed and its options, and keeps its ledgers in a directory
@@ -40,6 +41,7 @@ type config struct {
 	check  string
 	record bool
 	sum    bool
+	bugs   string
 }
 
 func main() {
@@ -71,6 +73,7 @@ func flags(args []string) (*config, error) {
 	set.StringVar(&c.check, "check", "", "directory of a run to check once more")
 	set.BoolVar(&c.record, "record", false, "add the runs to "+ledgerFile)
 	set.BoolVar(&c.sum, "sum", false, "write what "+ledgerFile+" comes to into "+docFile)
+	set.StringVar(&c.bugs, "bugs", "", "plant these bugs, or all, one after another, and see that each is found")
 	if err := set.Parse(args); err != nil {
 		return nil, err
 	}
@@ -119,6 +122,7 @@ func command(ctx context.Context, args []string, out io.Writer) error {
 		if c.dir, err = os.MkdirTemp("", "millrace-chaos-"); err != nil {
 			return err
 		}
+		defer func() { _ = os.RemoveAll(filepath.Join(c.dir, "bin")) }()
 	}
 	if c.dir, err = filepath.Abs(c.dir); err != nil {
 		return err
@@ -148,9 +152,11 @@ func (c *config) runs(ctx context.Context, out io.Writer) (err error) {
 		}
 	}
 	bin := filepath.Join(c.dir, "bin")
-	defer os.RemoveAll(bin)
 	if err := build(ctx, bin); err != nil {
 		return err
+	}
+	if c.bugs != "" {
+		return c.plant(ctx, c.bugs, out)
 	}
 	outcomes := map[string]int{}
 	end := time.Now().Add(c.length)

@@ -31,6 +31,9 @@ func (o *Options) draw() {
 	processors, order := 2+rng.Intn(3), rng.Perm(len(faults))
 	if o.Servers == 0 {
 		o.Servers = 1
+		if rng.Intn(3) == 0 && possibleNetwork() == nil {
+			o.Servers = 3
+		}
 	}
 	if o.Processors == 0 {
 		o.Processors = processors

@@ -160,7 +160,7 @@ func (p *process) pid() int {
 // ready waits until the program says that work flows.
 func (p *process) ready(ctx context.Context) error {
 	client := http.Client{Timeout: 2 * time.Second}
-	return until(ctx, time.Minute, p.name+" is ready", func() error {
+	return until(ctx, startLimit, p.name+" is ready", func() error {
 		resp, err := client.Get("http://" + p.http + "/readyz")
 		if err != nil {
 			return err

@@ -16,6 +16,7 @@ const (
 	receiverWell   = "well"
 	receiver500    = "500"
 	receiver429    = "429"
+	receiver400    = "400"           // for good
 	receiverHang   = "hang"          // does not take it, and does not answer
 	receiverTakes  = "take and hang" // takes it, and does not answer
 	receiverCut    = "take and cut"  // takes it, and cuts the connection
@@ -23,7 +24,7 @@ const (
 )
 
 // badReceivers are the ways to behave badly.
-var badReceivers = []string{receiver500, receiver429, receiverHang, receiverTakes, receiverCut}
+var badReceivers = []string{receiver500, receiver429, receiver400, receiverHang, receiverTakes, receiverCut}
 
 // receivers are who is told of alerts: one address, a path each.
 type receivers struct {
@@ -83,6 +84,8 @@ func (r *receivers) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	switch mode {
 	case receiver500:
 		w.WriteHeader(http.StatusInternalServerError)
+	case receiver400:
+		w.WriteHeader(http.StatusBadRequest)
 	case receiver429:
 		w.Header().Set("Retry-After", "1")
 		w.WriteHeader(http.StatusTooManyRequests)

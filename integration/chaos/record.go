@@ -20,8 +20,9 @@ type Record struct {
 	Made    int      `json:"made"`
 	Outcome string   `json:"outcome"`
 	Seconds float64  `json:"seconds"`
-	Flow    float64  `json:"flow"` // seconds from the last heal to the first stored event
-	Lag     float64  `json:"lag"`  // ... until both classes were decided beyond it
+	Flow    float64  `json:"flow"`    // seconds from the last heal to the first stored event
+	Lag     float64  `json:"lag"`     // ... until both classes were decided beyond it
+	Slowest float64  `json:"slowest"` // seconds from the end of a tick until a change at it was stored
 	Counts  Counts   `json:"counts"`
 	Why     []string `json:"why,omitempty"`
 }
@@ -55,7 +56,7 @@ func commit(ctx context.Context) (string, error) {
 func record(commit string, o *Options, v *Verdict, took time.Duration) Record {
 	r := Record{
 		Commit: commit, Seed: o.Seed, Servers: o.Servers, Faults: o.Faults, Made: v.Counts.Faults, Outcome: v.Outcome,
-		Seconds: tenths(took), Flow: tenths(v.Flow), Lag: tenths(v.Lag), Counts: v.Counts, Why: v.Why,
+		Seconds: tenths(took), Flow: tenths(v.Flow), Lag: tenths(v.Lag), Slowest: tenths(v.Slowest), Counts: v.Counts, Why: v.Why,
 	}
 	for _, f := range v.Findings {
 		r.Why = append(r.Why, f.Check+": "+f.Text[:min(len(f.Text), 200)])
@@ -66,8 +67,11 @@ func record(commit string, o *Options, v *Verdict, took time.Duration) Record {
 // tenths are seconds with one decimal.
 func tenths(d time.Duration) float64 { return float64(d.Round(100*time.Millisecond)) / 1e9 }
 
-// Around the summary in the document.
+// Around what is written into the document.
 const (
+	bugsBegin = "<!-- bugs: begin; written by go run ./integration/chaos -sum -->"
+	bugsEnd   = "<!-- bugs: end -->"
+
 	sumBegin = "<!-- faults: begin; written by go run ./integration/chaos -sum -->"
 	sumEnd   = "<!-- faults: end -->"
 )
@@ -103,14 +107,14 @@ func summary(list []Record) string {
 	}
 	fmt.Fprintf(&b, "\nEvents lost: %d. Invented: %d. Stored twice: %d. Alerts and notifications missed: %d. Phantom: %d. Notifications sent again: %d.\n",
 		total.Lost, total.Invented, total.Twice, total.Missed, total.Phantom, total.Repeats)
-	var flow, lag []float64
+	var flow, lag, slowest []float64
 	for _, r := range list {
 		if r.Outcome == outcomePass && len(r.Faults) > 0 {
-			flow, lag = append(flow, r.Flow), append(lag, r.Lag)
+			flow, lag, slowest = append(flow, r.Flow), append(lag, r.Lag), append(slowest, r.Slowest)
 		}
 	}
-	fmt.Fprintf(&b, "After the last heal an event was stored again within %.1f s in the median and %.1f s at most, and both classes were decided beyond the heal within %.1f s and %.1f s.\n",
-		quantile(flow, 0.5), quantile(flow, 1), quantile(lag, 0.5), quantile(lag, 1))
+	fmt.Fprintf(&b, "After the last heal an event was stored again within %.1f s in the median and %.1f s at most, and both classes were decided beyond the heal within %.1f s and %.1f s. The slowest change of an alert while faults were made was stored %.1f s after its tick in the median of the runs, and %.1f s at most.\n",
+		quantile(flow, 0.5), quantile(flow, 1), quantile(lag, 0.5), quantile(lag, 1), quantile(slowest, 0.5), quantile(slowest, 1))
 	return b.String()
 }
 
@@ -138,14 +142,23 @@ func quantile(list []float64, q float64) float64 {
 	return list[max(0, int(q*float64(len(list))+0.999999)-1)]
 }
 
-// withSummary puts a summary in the place of the one in a document.
-func withSummary(doc, sum string) (string, error) {
-	before, rest, ok := strings.Cut(doc, sumBegin)
-	_, after, found := strings.Cut(rest, sumEnd)
-	if !ok || !found {
-		return "", fmt.Errorf("%s: no place between %q and %q", docFile, sumBegin, sumEnd)
+// documented is a document with the present summary and table of bugs in it.
+func documented(doc string, list []Record) (string, error) {
+	doc, err := place(doc, sumBegin, sumEnd, summary(list))
+	if err != nil {
+		return "", err
 	}
-	return before + sumBegin + "\n" + sum + sumEnd + after, nil
+	return place(doc, bugsBegin, bugsEnd, bugTable())
+}
+
+// place puts a text in the place of what is between two marks.
+func place(doc, begin, end, text string) (string, error) {
+	before, rest, ok := strings.Cut(doc, begin)
+	_, after, found := strings.Cut(rest, end)
+	if !ok || !found {
+		return "", fmt.Errorf("%s: no place between %q and %q", docFile, begin, end)
+	}
+	return before + begin + "\n" + text + end + after, nil
 }
 
 // sumUp writes what the ledger comes to into the document.
@@ -158,7 +171,7 @@ func sumUp() error {
 	if err != nil {
 		return err
 	}
-	text, err := withSummary(string(doc), summary(list))
+	text, err := documented(string(doc), list)
 	if err != nil {
 		return err
 	}

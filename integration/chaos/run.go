@@ -17,11 +17,8 @@ import (
 	"github.com/dermai/millrace/pipeline"
 )
 
-// How long a part of a run may take.
-const (
-	startLimit = time.Minute
-	drainLimit = 90 * time.Second
-)
+// startLimit is how long it may take until everything runs.
+const startLimit = time.Minute
 
 // run is one run of a deployment under faults.
 type run struct {
@@ -171,6 +168,7 @@ func (r *run) traffic(ctx context.Context) error {
 		w.seed, w.rng, w.ledger = r.o.Seed, r.random(w.name), r.sent
 		writers.Go(func() { w.run(writing) })
 	}
+	writers.Go(func() { r.poison(writing, conn) })
 	rest(ctx, r.o.Quiet)
 	err = r.weather(ctx)
 	if err == nil {

@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand"
 	"net/http"
 	"time"
 
+	"github.com/dermai/millrace/fence"
 	"github.com/dermai/millrace/pipeline"
 	"github.com/dermai/millrace/schemas"
 )
@@ -104,5 +106,17 @@ func throughLibrary(p *pipeline.Publisher) func(context.Context, []schemas.Event
 			return refused, err.Error()
 		}
 		return unknown, err.Error()
+	}
+}
+
+// poison stores now and then what is no event, as a client of the broker may that
+// knows nothing of Millrace. It belongs in quarantine.
+func (r *run) poison(ctx context.Context, conn *pipeline.Conn) {
+	rng, log := r.random("poison"), conn.Log()
+	defer log.Close()
+	for ctx.Err() == nil {
+		m := fence.Message{Subject: fmt.Sprintf("ingest.log.poison%d", rng.Int63()), Data: []byte(`{"timestamp":"yesterday"}`)}
+		_, _ = log.Append(ctx, m, 0) // whether it is stored, the stream says
+		rest(ctx, between(rng, 100*time.Millisecond, 600*time.Millisecond))
 	}
 }

@@ -24,20 +24,20 @@ const module = "github.com/dermai/millrace/"
 var arrows = map[string]string{
 	// The floor.
 	"schemas":          "",
-	"fence":            "",
+	"fence":            "internal/chaos",
 	"internal/chaos":   "",
 	"internal/secret":  "",
 	"internal/suggest": "",
 
 	// Decides, without I/O.
 	"rules":          "schemas internal/suggest",
-	"rules/engine":   "schemas rules",
+	"rules/engine":   "schemas rules internal/chaos",
 	"rules/ruletest": "schemas rules rules/engine internal/suggest",
-	"stages":         "schemas fence rules rules/engine",
+	"stages":         "schemas fence rules rules/engine internal/chaos",
 	"backtest":       "schemas fence rules rules/engine stages archive archive/query",
 
 	// The edges.
-	"spool":              "",
+	"spool":              "internal/chaos",
 	"pipeline":           "schemas fence spool internal/chaos internal/secret",
 	"pipeline/watermill": "schemas pipeline",
 	"internal/broker":    "",
@@ -48,7 +48,7 @@ var arrows = map[string]string{
 	"archive/retain":     "archive archive/segment",
 	"archive/query":      "schemas fence rules archive archive/segment",
 	"notify":             "schemas fence internal/chaos",
-	"sinks":              "schemas notify internal/secret",
+	"sinks":              "schemas notify internal/chaos internal/secret",
 	"sources":            "schemas",
 
 	// The whole.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 
+	"github.com/dermai/millrace/internal/chaos"
 	"github.com/dermai/millrace/schemas"
 )
 
@@ -46,7 +47,7 @@ func (d *Decider) Checkpoint() ([]byte, error) {
 				continue // it is there whenever its rule is
 			}
 			s := groupState{Instance: w.in.ID, Group: g.name, State: g.state, Since: g.since, Active: g.active}
-			if g.marked {
+			if g.marked && !chaos.Bug("checkpoint without admissions") {
 				s.Mark = &g.mark
 			}
 			for _, p := range g.panes {

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/dermai/millrace/internal/chaos"
 	"github.com/dermai/millrace/rules"
 	"github.com/dermai/millrace/schemas"
 )
@@ -74,7 +75,7 @@ func (r *Reducer) Resume(to schemas.Position, arrival int64) {
 func (r *Reducer) Settled() bool { return r.settled(r.arrival) }
 
 func (r *Reducer) settled(arrival int64) bool {
-	return r.schedule.timing.Arrival(arrival) < r.schedule.Limit()
+	return r.schedule.timing.Arrival(arrival) < r.schedule.Limit() || chaos.Bug("rules switched on notice")
 }
 
 // Arrive moves to the next message of the partition, a frame or a tick frame,
