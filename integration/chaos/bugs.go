@@ -52,7 +52,7 @@ var bugs = []bug{
 	{name: "loser of a put not adopted", faults: "none"},
 	{name: "rewind not noticed", pkg: "archive", test: "TestArchiverStopsAtRewind"},
 	{name: "shed not counted", pkg: "pipeline", test: "TestBackPressure"},
-	{name: "redrive without dedup", pkg: "pipeline", test: "TestRedriveEvents"},
+	{name: "redrive without dedup", pkg: "pipeline", test: "TestRedriveToConsumer"},
 	{name: "purge ahead of the archive", pkg: "archive", test: "TestTrim"},
 }
 
