@@ -160,9 +160,6 @@ func (r *run) collectArchive(ctx context.Context, streams []string) error {
 	if err != nil {
 		return fmt.Errorf("verify: %w", err)
 	}
-	if err := writeJSON(filepath.Join(r.dir, fileVerify), report); err != nil {
-		return err
-	}
 	for _, name := range streams {
 		var list []fence.Entry
 		err := archive.Cat(ctx, store, archive.Filter{Stream: name}, func(m *archive.Record) error {
@@ -170,7 +167,7 @@ func (r *run) collectArchive(ctx context.Context, streams []string) error {
 			return nil
 		})
 		if err != nil {
-			return fmt.Errorf("cat %s: %w", name, err)
+			report.Problems = append(report.Problems, archive.Problem{Key: name, What: err.Error()})
 		}
 		if err := writeLedger(filepath.Join(r.dir, dirArchive, name), list); err != nil {
 			return err
@@ -181,5 +178,5 @@ func (r *run) collectArchive(ctx context.Context, streams []string) error {
 		keys = append(keys, strings.TrimPrefix(path, r.dir))
 		return err
 	})
-	return errors.Join(err, writeJSON(filepath.Join(r.dir, fileObjects), keys))
+	return errors.Join(err, writeJSON(filepath.Join(r.dir, fileVerify), report), writeJSON(filepath.Join(r.dir, fileObjects), keys))
 }

@@ -75,10 +75,12 @@ func execute(ctx context.Context, o *Options, bin, dir string) (err error) {
 	if err := r.traffic(ctx); err != nil {
 		return err
 	}
-	if err := r.drain(ctx); err != nil {
-		r.times.Fault = err.Error()
-	} else {
-		r.times.Drained = time.Now()
+	if r.times.Fault == "" { // what does not work again does not drain either
+		if err := r.drain(ctx); err != nil {
+			r.times.Fault = err.Error()
+		} else {
+			r.times.Drained = time.Now()
+		}
 	}
 	endWatch()
 	watch.Wait()
@@ -170,20 +172,18 @@ func (r *run) traffic(ctx context.Context) error {
 	}
 	writers.Go(func() { r.poison(writing, conn) })
 	rest(ctx, r.o.Quiet)
-	err = r.weather(ctx)
-	if err == nil {
-		rest(ctx, r.o.Calm)
-	}
+	r.weather(ctx)
+	rest(ctx, r.o.Calm)
 	silence()
 	writers.Wait()
 	r.times.Silence = time.Now()
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), startLimit)
 	defer cancel()
-	return errors.Join(err, library.Close(closing))
+	return library.Close(closing)
 }
 
 // weather makes the faults, and waits until work flows again.
-func (r *run) weather(ctx context.Context) error {
+func (r *run) weather(ctx context.Context) {
 	storming, still := context.WithTimeout(ctx, r.o.Storm)
 	defer still()
 	r.times.Storm = time.Now()
@@ -196,10 +196,10 @@ func (r *run) weather(ctx context.Context) error {
 	storms.Wait()
 	r.times.Healed = time.Now()
 	if err := r.cluster.ready(ctx); err != nil {
-		return err
+		r.times.Fault = err.Error()
+		return
 	}
 	r.times.Ready = time.Now()
-	return nil
 }
 
 // watch notes what the programs use, and those that end by themselves.
@@ -282,7 +282,10 @@ func (r *run) rest(ctx context.Context) error {
 	for _, p := range r.cluster.daemons() {
 		faults = append(faults, p.stop())
 	}
-	return errors.Join(append(faults, r.cluster.once(ctx, "archive", "flush"))...)
+	if err := r.cluster.once(ctx, "archive", "flush"); err != nil {
+		r.times.Fault, r.times.Drained = err.Error(), time.Time{}
+	}
+	return errors.Join(faults...)
 }
 
 func writeJSON(path string, v any) error {
