@@ -32,6 +32,10 @@ race: install ## run the tests of the concurrent packages under the race detecto
 s3: ## run the archive on an S3 store, in a module of its own; the first build takes minutes
 	cd integration/s3 && $(GO) vet ./... && $(GO) test ./...
 
+.PHONY: duckdb
+duckdb: ## open segments and exports in DuckDB, in a module of its own (cgo; the first build fetches 570 MB)
+	cd integration/duckdb && $(GO) vet ./... && $(GO) test ./...
+
 .PHONY: lint
 lint: $(LINT) ## gofmt, go vet and golangci-lint
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "run gofmt -w on:"; echo "$$unformatted"; exit 1; fi
@@ -45,7 +49,7 @@ $(LINT): tools/go.mod tools/go.sum
 
 .PHONY: bench
 bench: ## measure the parts alone, then the whole beside plain NATS (docs/performance.md)
-	$(GO) test -run '^$$' -bench . -benchmem ./schemas ./rules/... ./archive ./internal/traffic
+	$(GO) test -run '^$$' -bench . -benchmem ./schemas ./rules/... ./archive/... ./internal/traffic
 	$(GO) run ./integration/bench
 
 .PHONY: chaos

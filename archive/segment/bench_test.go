@@ -10,6 +10,7 @@ import (
 
 	"github.com/dermai/millrace/archive"
 	"github.com/dermai/millrace/archive/segment"
+	"github.com/dermai/millrace/internal/testenv"
 	"github.com/dermai/millrace/internal/traffic"
 	"github.com/dermai/millrace/schemas"
 )
@@ -60,8 +61,9 @@ func write(tb testing.TB, w io.Writer, messages []archive.Record) segment.Summar
 	return sum
 }
 
-func rate(b *testing.B, size int64) {
+func rate(b *testing.B, begun float64, size int64) {
 	b.ReportMetric(float64(b.N)*benchEvents/b.Elapsed().Seconds(), "events/s")
+	b.ReportMetric(float64(b.N)*benchEvents/(testenv.CPU()-begun), "events/core-s")
 	b.ReportMetric(float64(size)/benchEvents, "B/event")
 }
 
@@ -71,11 +73,12 @@ func rate(b *testing.B, size int64) {
 func BenchmarkWrite(b *testing.B) {
 	messages, _ := records()
 	var out bytes.Buffer
+	begun := testenv.CPU()
 	for b.Loop() {
 		out.Reset()
 		write(b, &out, messages)
 	}
-	rate(b, int64(out.Len()))
+	rate(b, begun, int64(out.Len()))
 }
 
 func BenchmarkStraight(b *testing.B) {
@@ -86,6 +89,7 @@ func BenchmarkStraight(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
+	begun := testenv.CPU()
 	for b.Loop() {
 		out.Reset()
 		w := parquet.NewGenericWriter[segment.Row](&out, segment.Options()...)
@@ -98,18 +102,19 @@ func BenchmarkStraight(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	rate(b, int64(out.Len()))
+	rate(b, begun, int64(out.Len()))
 }
 
 func BenchmarkRead(b *testing.B) {
 	messages, size := records()
 	var out bytes.Buffer
 	write(b, &out, messages)
+	begun := testenv.CPU()
 	for b.Loop() {
 		if _, err := segment.Read(bytes.NewReader(out.Bytes()), int64(out.Len()), chain, func(*archive.Record) error { return nil }); err != nil {
 			b.Fatal(err)
 		}
 	}
-	rate(b, int64(out.Len()))
+	rate(b, begun, int64(out.Len()))
 	b.ReportMetric(float64(size)/benchEvents, "JSON-B/event")
 }

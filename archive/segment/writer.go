@@ -55,15 +55,16 @@ func NewWriter(w io.Writer, c archive.Chain) *Writer {
 	return &Writer{w: NewRowWriter(w), split: splitter{chain: c, digest: newDigest()}}
 }
 
-// Options are how the files are written: pages of a mebibyte, zstd, the page index,
-// and Bloom filters on what is looked for by exact value.
+// Options are how the files are written: pages of a mebibyte, zstd at its default
+// level (see ADR 38), the page index, and Bloom filters on what is looked for by
+// exact value.
 func Options() []parquet.WriterOption {
 	filters := make([]parquet.BloomFilterColumn, len(blooms))
 	for i, name := range blooms {
 		filters[i] = parquet.SplitBlockFilter(bloomBits, name)
 	}
 	return []parquet.WriterOption{
-		parquet.Compression(&zstd.Codec{Level: zstd.SpeedBetterCompression, Concurrency: 1}),
+		parquet.Compression(&zstd.Codec{Level: zstd.SpeedDefault, Concurrency: 1}),
 		parquet.PageBufferSize(pageBytes),
 		parquet.DataPageStatistics(true),
 		parquet.BloomFilters(filters...),
