@@ -64,7 +64,7 @@ func TestCommands(t *testing.T) {
 			ran++
 			continue
 		case ours:
-			cmd = exec.Command(bin, strings.Fields(args)...)
+			cmd = exec.Command("sh", "-c", `exec "$0" `+args, bin) // the shell takes the quotes away
 		case strings.HasPrefix(line, "curl "):
 			cmd = exec.Command("sh", "-ec", strings.Replace(line, "curl ", "curl -fsS ", 1))
 			cmd.Args[2] = strings.ReplaceAll(cmd.Args[2], "127.0.0.1:8480", door)
