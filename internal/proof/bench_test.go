@@ -102,18 +102,22 @@ func (b *bench) archive(t testing.TB) {
 	}
 }
 
-// compact turns every object into segments but the last.
+// compact turns every object into segments but the last, and removes them if it
+// is to be.
 func (b *bench) compact(t testing.TB, remove bool) {
 	t.Helper()
-	c := compact.Config{Bytes: 1, Grace: time.Hour, Now: func() time.Time { return time.Unix(0, b.now) }}
-	if remove {
-		c.Now = func() time.Time { return time.Unix(0, b.now).Add(365 * 24 * time.Hour) }
-	}
-	m, err := compact.New(b.store, c)
-	must(t, err)
-	for busy := true; busy; {
-		busy, err = m.Step(t.Context())
+	for _, later := range []int64{0, day} {
+		m, err := compact.New(b.store, compact.Config{
+			Bytes: 1, Grace: time.Hour, Now: func() time.Time { return time.Unix(0, b.now+later) },
+		})
 		must(t, err)
+		for busy := true; busy; {
+			busy, err = m.Step(t.Context())
+			must(t, err)
+		}
+		if !remove {
+			return
+		}
 	}
 }
 

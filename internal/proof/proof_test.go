@@ -20,6 +20,9 @@ func TestNothingMissing(t *testing.T) {
 	}
 	b.end("web", "a")
 	b.compact(t, true)
+	if l0, l1 := len(b.objects(t, "l0/telemetry/")), len(b.objects(t, "l1/telemetry/")); l0 != 1 || l1 != 3 {
+		t.Errorf("%d objects and %d segments, want 1 and 3", l0, l1)
+	}
 	b.send("shop", "b", 5)
 	for _, c := range []struct {
 		name   string
