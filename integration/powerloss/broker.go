@@ -1,0 +1,191 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/dermai/millrace/archive"
+	"github.com/dermai/millrace/archive/compact"
+	"github.com/dermai/millrace/internal/app/ops"
+	"github.com/dermai/millrace/internal/archiver"
+	"github.com/dermai/millrace/internal/proof"
+	"github.com/dermai/millrace/pipeline"
+	"github.com/dermai/millrace/schemas"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+const writers = 4
+
+// deployment is a broker in a child, publishers, and an archive that is not on the
+// broker's disk.
+type deployment struct {
+	c       *trial
+	dir     string // of the broker
+	listen  string
+	process *process
+	conn    *pipeline.Conn
+	store   *archive.FileStore
+
+	mu     sync.Mutex
+	stored map[string]bool // events that Publish said are on disk
+	tried  atomic.Int64
+}
+
+// deploy starts a broker on a directory and makes the streams.
+func (c *trial) deploy(ctx context.Context, dir string) (*deployment, error) {
+	d := &deployment{c: c, dir: dir, listen: "127.0.0.1:0", stored: map[string]bool{}}
+	if err := d.start(); err != nil {
+		return nil, err
+	}
+	var err error
+	if d.conn, err = pipeline.Connect(ctx, pipeline.Config{URL: "nats://" + d.listen, Logger: zerolog.New(c.log)}); err != nil {
+		return nil, err
+	}
+	d.store, err = archive.OpenFileStore(filepath.Join(c.dir, "archive"))
+	return d, err
+}
+
+// layout is small, and has every stream.
+var layout = pipeline.Layout{
+	Partitions: 1, Archived: true,
+	EventsBytes: 64 << 20, AuditBytes: 8 << 20, PartialsBytes: 8 << 20, AlertsBytes: 8 << 20, ControlBytes: 8 << 20,
+	NotifyBytes: 8 << 20, QuarantineBytes: 8 << 20,
+}
+
+// start runs the broker on its directory and port.
+func (d *deployment) start() error {
+	deadline := time.Now().Add(time.Minute)
+	for {
+		p, err := start("broker", d.dir, d.c.seed, d.listen)
+		if err != nil {
+			return err
+		}
+		if url, ok := <-p.lines; ok {
+			d.process, d.listen = p, strings.TrimPrefix(url, "nats://")
+			return nil
+		}
+		p.kill()
+		if time.Now().After(deadline) {
+			return d.c.fail("the broker does not start: %s", p.stderr.String())
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+}
+
+func (d *deployment) close() {
+	d.process.kill()
+	d.conn.Close()
+	_ = d.store.Close()
+}
+
+// apply makes what is missing, and says how much that was.
+func (d *deployment) apply(ctx context.Context) (int, error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	for !d.conn.Connected() && ctx.Err() == nil {
+		time.Sleep(20 * time.Millisecond)
+	}
+	changes, err := pipeline.Apply(ctx, d.conn, layout, false)
+	return len(changes), err
+}
+
+// publish publishes until ctx ends, each writer's events in their order, and ends
+// the lanes.
+func (d *deployment) publish(ctx context.Context) error {
+	p, err := pipeline.NewPublisher(d.conn, pipeline.PublisherConfig{Partitions: 1})
+	if err != nil {
+		return err
+	}
+	var all sync.WaitGroup
+	for w := range writers {
+		all.Go(func() {
+			for ctx.Err() == nil {
+				name := fmt.Sprintf("%d-%d", w, d.tried.Add(1))
+				// Events are settled, whatever becomes of ctx.
+				call, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+				err := p.Publish(call, schemas.Event{
+					Kind: schemas.KindLog, Service: "power" + strconv.Itoa(w), Level: "INFO", Message: name,
+				})
+				cancel()
+				if err == nil {
+					d.mu.Lock()
+					d.stored[name] = true
+					d.mu.Unlock()
+				}
+			}
+		})
+	}
+	all.Wait()
+	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	return p.Close(end)
+}
+
+// keep archives until ctx ends. An incident is what the archiver found.
+func (d *deployment) keep(ctx context.Context) error {
+	return archiver.Run(ctx, archiver.Config{
+		Conn: d.conn, Store: d.store, CutAge: time.Second, Health: &ops.Health{}, Registry: prometheus.NewRegistry(),
+		Log: zerolog.New(d.c.log),
+	})
+}
+
+// check compares what the publishers were told with what the archive holds once
+// everything is archived, and with what millrace verify says of it. damaged says
+// that the streams may have lost something, which then must have been named.
+func (d *deployment) check(ctx context.Context, damaged bool) error {
+	if err := archiver.Flush(ctx, d.conn, d.store, func(archiver.Flushed) error { return nil }); err != nil {
+		return d.c.fail("what is stored cannot be archived: %v", err)
+	}
+	count := map[string]int{}
+	err := compact.Cat(ctx, d.store, archive.Filter{Class: string(schemas.Telemetry)}, func(r *archive.Record) error {
+		content, err := schemas.Unpack(nil, r.Payload, schemas.FrameDecoded)
+		for _, line := range schemas.Lines(content) {
+			e, fault := schemas.Decode(line, schemas.Origin{Stream: r.Stream, Seq: r.Seq})
+			err = errors.Join(err, fault)
+			count[e.Message]++
+		}
+		return err
+	})
+	if err != nil {
+		return d.c.fail("the archive cannot be read: %v", err)
+	}
+	lost := 0
+	for name := range d.stored {
+		if count[name] == 0 {
+			lost++
+		}
+	}
+	for name, n := range count {
+		if n > 1 {
+			return d.c.fail("event %s is there %d times", name, n)
+		}
+	}
+	began := time.Now()
+	report, err := archiver.Verify(ctx, d.conn, proof.Config{Store: d.store})
+	if err != nil {
+		return err
+	}
+	d.c.count("durable", len(d.stored))
+	d.c.count("lost", lost)
+	d.c.count("findings", len(report.Findings))
+	d.c.count("unknown_lanes", len(report.Lanes))
+	fmt.Fprintf(d.c.log, "verify took %s: %v %v\n", time.Since(began), report.Findings, report.Lanes)
+	switch {
+	case lost > 0 && !damaged:
+		return d.c.fail("%d of %d events that were stored are gone", lost, len(d.stored))
+	case lost > 0 && report.OK():
+		return d.c.fail("%d events are gone, and verify finds nothing", lost)
+	case !damaged && !report.OK():
+		return d.c.fail("nothing was lost, and verify finds %v", report.Findings[0])
+	}
+	return nil
+}
