@@ -61,6 +61,10 @@ chaos-full: ## the same for eight hours, into docs/faults.jsonl and the sum of i
 	$(GO) run ./integration/chaos -for 8h -record
 	$(GO) run ./integration/chaos -sum
 
+.PHONY: powerloss
+powerloss: ## four minutes of power cuts and damaged files, with new seeds (root, loop devices)
+	$(GO) run ./integration/powerloss -for 4m
+
 .PHONY: spool-soak
 spool-soak: ## half an hour's events into the spool, 20 kills, 10 flipped bits (needs 4 GB; minutes)
 	$(GO) test ./integration/spoolsoak -v -timeout 60m -events 3600000 -kills 20 -flips 10

@@ -32,7 +32,9 @@ func corruption(do func(context.Context, *deployment) error) func(context.Contex
 }
 
 // traffic lets some time pass.
-func (d *deployment) traffic() { time.Sleep(time.Duration(500+d.c.random.IntN(1500)) * time.Millisecond) }
+func (d *deployment) traffic() {
+	time.Sleep(time.Duration(500+d.c.random.IntN(1500)) * time.Millisecond)
+}
 
 // killed does something to the broker's files between a kill -9 and the next
 // start.

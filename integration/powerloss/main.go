@@ -130,7 +130,7 @@ func commit() (string, error) {
 }
 
 func record(r Record) error {
-	file, err := os.OpenFile(ledger, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
+	file, err := os.OpenFile(ledger, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return err
 	}
@@ -145,12 +145,12 @@ func main() {
 		}
 		return
 	}
-	for_ := flag.Duration("for", 0, "begin trials for this long; 0: one of each")
+	length := flag.Duration("for", 0, "begin trials for this long; 0: one of each")
 	only := flag.String("case", "", "only these kinds, comma-separated: "+strings.Join(slices.Sorted(maps.Keys(kinds)), ", "))
 	seed := flag.Uint64("seed", uint64(time.Now().Unix()), "of the first trial; each next has one more")
 	keep := flag.Bool("record", false, "append to "+ledger)
 	flag.Parse()
-	if err := run(*for_, *only, *seed, *keep); err != nil {
+	if err := run(*length, *only, *seed, *keep); err != nil {
 		fmt.Fprintln(os.Stderr, "powerloss:", err)
 		os.Exit(1)
 	}
@@ -177,8 +177,9 @@ func run(length time.Duration, only string, seed uint64, keep bool) error {
 		if ctx.Err() != nil {
 			break
 		}
-		line, _ := json.Marshal(r)
-		fmt.Println(string(line))
+		if err := json.NewEncoder(os.Stdout).Encode(r); err != nil {
+			return err
+		}
 		if r.Outcome != "held" {
 			bad++
 		}

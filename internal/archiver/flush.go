@@ -53,6 +53,7 @@ func Flush(ctx context.Context, conn *pipeline.Conn, store archive.Store, each f
 
 // flush archives one stream up to where it ends now.
 func flush(ctx context.Context, log fence.Log, store archive.Store, c archive.Config) (archive.Tip, error) {
+	c.NextGeneration = true
 	a, err := archive.NewArchiver(log, store, c)
 	if err != nil {
 		return archive.Tip{}, err
