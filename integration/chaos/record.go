@@ -13,6 +13,7 @@ import (
 
 // Record is a run in the committed ledger, which is only added to.
 type Record struct {
+	Kind    string   `json:"kind,omitempty"` // "": a run of this program; others have their lines in the same file
 	Commit  string   `json:"commit"` // the last that changed the data path
 	Seed    int64    `json:"seed"`
 	Servers int      `json:"servers"`
@@ -167,6 +168,7 @@ func sumUp() error {
 	if err != nil {
 		return err
 	}
+	list = slices.DeleteFunc(list, func(r Record) bool { return r.Kind != "" })
 	doc, err := os.ReadFile(docFile)
 	if err != nil {
 		return err

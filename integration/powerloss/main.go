@@ -73,7 +73,7 @@ type Record struct {
 	Outcome string         `json:"outcome"` // held, failed; unknown: the trial itself went wrong
 	Seconds float64        `json:"seconds"`
 	Counts  map[string]int `json:"counts"`
-	Why     string         `json:"why,omitempty"`
+	Why     []string       `json:"why,omitempty"`
 }
 
 // try runs one trial in a directory of its own, which stays if it did not hold.
@@ -85,9 +85,9 @@ func try(ctx context.Context, name string, seed uint64, commit string) Record {
 	var failed failure
 	switch {
 	case errors.As(err, &failed):
-		r.Outcome, r.Why = "failed", err.Error()
+		r.Outcome, r.Why = "failed", []string{err.Error()}
 	case err != nil:
-		r.Outcome, r.Why = "unknown", err.Error()
+		r.Outcome, r.Why = "unknown", []string{err.Error()}
 	}
 	r.Seconds = float64(time.Since(began).Round(100*time.Millisecond)) / 1e9
 	return r
