@@ -14,7 +14,7 @@ import (
 // Record is a run in the committed ledger, which is only added to.
 type Record struct {
 	Kind    string   `json:"kind,omitempty"` // "": a run of this program; others have their lines in the same file
-	Commit  string   `json:"commit"` // the last that changed the data path
+	Commit  string   `json:"commit"`         // the last that changed the data path
 	Seed    int64    `json:"seed"`
 	Servers int      `json:"servers"`
 	Faults  []string `json:"faults"` // kinds
