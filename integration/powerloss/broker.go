@@ -14,7 +14,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/dermai/millrace/archive"
-	"github.com/dermai/millrace/archive/compact"
+	"github.com/dermai/millrace/archive/query"
 	"github.com/dermai/millrace/internal/app/ops"
 	"github.com/dermai/millrace/internal/archiver"
 	"github.com/dermai/millrace/internal/proof"
@@ -146,7 +146,7 @@ func (d *deployment) check(ctx context.Context, damaged bool) error {
 		return d.c.fail("what is stored cannot be archived: %v", err)
 	}
 	count := map[string]int{}
-	err := compact.Cat(ctx, d.store, archive.Filter{Class: string(schemas.Telemetry)}, func(r *archive.Record) error {
+	err := query.Messages(ctx, d.store, archive.Filter{Class: string(schemas.Telemetry)}, func(r *archive.Record) error {
 		content, err := schemas.Unpack(nil, r.Payload, schemas.FrameDecoded)
 		for _, line := range schemas.Lines(content) {
 			e, fault := schemas.Decode(line, schemas.Origin{Stream: r.Stream, Seq: r.Seq})
