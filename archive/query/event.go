@@ -42,7 +42,7 @@ type Options struct {
 
 // Stats tell what a query read of what there was.
 type Stats struct {
-	Events                 int64 // that matched
+	Events                 int64 // that were given
 	Total, Passed          int64 // bytes there are of chains, and of those behind the reader
 	Segments, SegmentsRead int64 // within the time
 	Objects, ObjectsRead   int64
@@ -186,7 +186,6 @@ func (e *events) give(subject schemas.Subject) error {
 	if happened < e.From || e.To > 0 && happened >= e.To || e.Where != nil && !e.Where.Holds(&e.event.Event) {
 		return nil
 	}
-	e.stats.Events++
 	if err := e.fn(&e.event); err != nil {
 		return &stopError{err}
 	}

@@ -73,6 +73,7 @@ func Run(ctx context.Context, store archive.Store, o Options, fn func(*Event) er
 		if h == nil {
 			return stats, nil
 		}
+		stats.Events++
 		if err := fn(h.event); err != nil {
 			return stats, err
 		}

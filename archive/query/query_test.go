@@ -401,14 +401,14 @@ func TestStops(t *testing.T) {
 	b := mixed(t)
 	enough := errors.New("enough")
 	n := 0
-	_, err := query.Run(t.Context(), b.store, b.everywhere(), func(*query.Event) error {
+	stats, err := query.Run(t.Context(), b.store, b.everywhere(), func(*query.Event) error {
 		if n++; n == 7 {
 			return enough
 		}
 		return nil
 	})
-	if n != 7 || err != enough {
-		t.Errorf("%d events, %v", n, err)
+	if n != 7 || err != enough || stats.Events != 7 {
+		t.Errorf("%d events, %v, counted %d", n, err, stats.Events)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
