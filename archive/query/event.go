@@ -134,15 +134,14 @@ func (e *events) read(f *segment.File, from uint64) error {
 		e.sel.First = from
 	}
 	return f.Scan(e.sel, func(r *segment.Row) error {
-		subject, err := schemas.ParseSubject(r.Subject)
-		if err != nil {
-			return nil
-		}
 		e.event = Event{
 			Chain: e.chain, Seq: uint64(r.Sequence), Index: int(r.Index), Arrival: r.Arrival, Stored: r.Stored,
 			Subject: r.Subject, Line: r.Payload,
 		}
-		return e.give(subject)
+		if subject, err := schemas.ParseSubject(r.Subject); err == nil {
+			return e.decode(subject)
+		}
+		return nil
 	})
 }
 
@@ -164,24 +163,28 @@ func (e *events) message(r *archive.Record) error {
 	}
 	for i, line := range schemas.Lines(content) {
 		e.event = Event{Chain: r.Chain, Seq: r.Seq, Index: i, Arrival: r.Arrival, Stored: r.Time, Subject: r.Subject, Line: line}
-		if err := e.give(subject); err != nil {
+		if err := e.decode(subject); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// give decodes the line of the event and gives it on if it is looked for.
-func (e *events) give(subject schemas.Subject) error {
+// decode decodes the line of the event and gives it on if it is looked for.
+func (e *events) decode(subject schemas.Subject) error {
 	var err error
 	e.event.Event, err = schemas.Decode(e.event.Line, schemas.Origin{
 		Kind: subject.Kind, Service: subject.Service,
 		Arrival: e.event.Arrival, Stream: e.chain.Stream, Seq: e.event.Seq, Index: e.event.Index,
 	})
-	if err != nil {
-		e.stats.Faulty++ // the reducer reports it
-		return nil
+	if err == nil {
+		return e.give()
 	}
+	e.stats.Faulty++ // the reducer reports it
+	return nil
+}
+
+func (e *events) give() error {
 	happened := min(e.event.Time, e.event.Arrival)
 	if happened < e.From || e.To > 0 && happened >= e.To || e.Where != nil && !e.Where.Holds(&e.event.Event) {
 		return nil

@@ -164,7 +164,7 @@ func TestEachOnce(t *testing.T) {
 	}
 	o := b.everywhere()
 	o.Where = where(t, `level == "ERROR" and service == "api"`)
-	got, stats = b.run(t, o)
+	got, _ = b.run(t, o)
 	want := slices.DeleteFunc(slices.Clone(b.put["EVENTS_0"]), func(m string) bool { return m[0] != 'b' })
 	if diff := cmp.Diff(map[string][]string{"EVENTS_0": want}, got); diff != "" {
 		t.Errorf("errors of api (-want +got):\n%s", diff)

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"os/signal"
+	"reflect"
 	"slices"
 	"strings"
 	"syscall"
@@ -124,7 +125,7 @@ func knows(command *kong.Node, output string) error {
 	if command == nil || output == "text" || output == "json" {
 		return nil
 	}
-	c, ok := command.Target.Addr().Interface().(interface{ outputs() []string })
+	c, ok := reflect.TypeAssert[interface{ outputs() []string }](command.Target.Addr())
 	if ok && slices.Contains(c.outputs(), output) {
 		return nil
 	}
