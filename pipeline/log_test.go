@@ -72,19 +72,26 @@ func TestLogConformance(t *testing.T) {
 		"process":  func(t *testing.T) string { return pipelinetest.StartProcess(t).URL() },
 	} {
 		t.Run(name, func(t *testing.T) {
-			fencetest.Conformance(t, func(t *testing.T) fencetest.Env { return env(t, start(t)) })
+			fencetest.Conformance(t, func(t *testing.T) fencetest.Env { return env(t, start(t), 1) })
 		})
 	}
+	t.Run("three servers", func(t *testing.T) {
+		url := startCluster(t)
+		fencetest.Conformance(t, func(t *testing.T) fencetest.Env { return env(t, url, 3) })
+	})
 }
 
 // env is a log on the broker at a URL, each through a proxy of its own.
-func env(t *testing.T, url string) fencetest.Env {
+func env(t *testing.T, url string, replicas int) fencetest.Env {
 	js := dial(t, url)
 	create := func() {
 		t.Helper()
-		if _, err := js.CreateStream(t.Context(), partialsConfig); err != nil {
+		config := partialsConfig
+		config.Replicas = replicas
+		if _, err := js.CreateStream(t.Context(), config); err != nil {
 			t.Fatal(err)
 		}
+		t.Cleanup(func() { _ = js.DeleteStream(context.Background(), config.Name) })
 	}
 	create()
 	proxies := map[fence.Log]*pipelinetest.Proxy{}

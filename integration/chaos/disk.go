@@ -54,9 +54,9 @@ func fill(dir string) (free func() error, err error) {
 }
 
 // close unmounts what is mounted, and what is in it is gone.
-func (d disks) close() error {
+func (d *disks) close() error {
 	var faults []error
-	for _, dir := range d {
+	for _, dir := range *d {
 		faults = append(faults, syscall.Unmount(dir, syscall.MNT_DETACH))
 	}
 	return errors.Join(faults...)

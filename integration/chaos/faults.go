@@ -31,6 +31,7 @@ var faults = []*fault{
 	{"receiver", "a receiver answers 500 or 429, hangs, or takes it and gives no answer", always, makeReceiver},
 	{"reload", "the rules are replaced", always, makeReload},
 	{"rolling", "every program is stopped in order and started again, one by one", always, makeRolling},
+	{"scale", "some processors are stopped in order, and are back after a while", always, makeScale},
 	{"open", "a partition is opened", always, makeOpen},
 	{"full", "the disk of the broker, or that of the spool and the archive, is full", onDisks, makeFull},
 	{"leader", "the leader of a stream steps down", onServers, makeLeader},

@@ -23,6 +23,34 @@ func onServers(o Options) error {
 
 func onDisks(Options) error { return possibleDisks() }
 
+// makeScale lets fewer processors do the work for a while, one at least.
+func makeScale(ctx context.Context, r *run, rng *rand.Rand) (Fired, error) {
+	all := r.cluster.processors
+	var away []*process
+	for range 1 + rng.Intn(len(all)) {
+		if p := hold(rng, all); p != nil {
+			defer p.held.Unlock()
+			away = append(away, p)
+		}
+	}
+	if len(away) == len(all) {
+		away = away[1:]
+	}
+	if len(away) == 0 {
+		return Fired{}, errBusy
+	}
+	made := Fired{Target: "processors", Detail: fmt.Sprintf("%d, %d, %d", len(all), len(all)-len(away), len(all))}
+	var faults []error
+	for _, p := range away {
+		faults = append(faults, p.stop())
+	}
+	rest(ctx, between(rng, time.Second, 5*time.Second))
+	for _, p := range away {
+		faults = append(faults, p.start(""))
+	}
+	return made, errors.Join(faults...)
+}
+
 // makeOpen opens a partition, up to six in all.
 func makeOpen(ctx context.Context, r *run, _ *rand.Rand) (Fired, error) {
 	c := r.cluster
