@@ -54,6 +54,9 @@ type Ended struct {
 	At      time.Time `json:"at"`
 	Error   string    `json:"error"`
 	Last    string    `json:"last"` // what it said last
+	// Restarted says that it could not reach the broker when it started, and was
+	// started again, as those who supervise it do.
+	Restarted bool `json:"restarted,omitempty"`
 }
 
 // Used is what a program uses of the machine at a moment.

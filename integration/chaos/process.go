@@ -150,6 +150,13 @@ func (p *process) unmeant() (string, bool) {
 	}
 }
 
+// life counts the lives up to the present one.
+func (p *process) life() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.lives
+}
+
 // pid of the present life.
 func (p *process) pid() int {
 	p.mu.Lock()

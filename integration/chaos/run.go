@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"sync"
 	"time"
 
@@ -210,9 +211,14 @@ func (r *run) watch(ctx context.Context) {
 	defer beat.Stop()
 	for {
 		for _, p := range r.cluster.all() {
-			if how, ok := p.unmeant(); ok && dead[p] != p.lives {
-				dead[p] = p.lives
-				r.ended.add(Ended{Program: p.name, At: time.Now(), Error: how, Last: lastOf(p.log.Name())})
+			if how, ok := p.unmeant(); ok && dead[p] != p.life() && p.held.TryLock() {
+				dead[p] = p.life()
+				entry := Ended{Program: p.name, At: time.Now(), Error: how, Last: lastOf(p.log.Name())}
+				if noBroker.MatchString(entry.Last) {
+					entry.Restarted = p.start("") == nil
+				}
+				p.held.Unlock()
+				r.ended.add(entry)
 			}
 			if u, ok := p.used(); ok {
 				if beats%4 == 0 {
@@ -229,6 +235,10 @@ func (r *run) watch(ctx context.Context) {
 		}
 	}
 }
+
+// noBroker is the last that a program says which cannot reach the broker when it
+// starts.
+var noBroker = regexp.MustCompile(`\w+: connect to nats://.*\n$`)
 
 // goroutines is how many a daemon says that it has; 0: it does not say.
 func goroutines(ctx context.Context, p *process) int {
