@@ -186,7 +186,5 @@ func same(a, b fence.Entry) bool {
 }
 
 // empty tells that a message has no content: a tick of a partition or of the
-// control log, or the end of a lane.
-func empty(e fence.Entry) bool {
-	return strings.HasSuffix(e.Subject, ".tick") || e.Header[schemas.HeaderFinal] != "" || string(e.Data) == "{}"
-}
+// control log, the end of a lane, or a claim.
+func empty(e fence.Entry) bool { return len(e.Data) == 0 || string(e.Data) == "{}" }
