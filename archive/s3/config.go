@@ -40,6 +40,13 @@ type Config struct {
 	// CA is a PEM file with the authorities that may vouch for the endpoint. "":
 	// those of the system.
 	CA string
+	// Lock keeps what is of the audit trail from being replaced or deleted by anybody,
+	// as the store enforces it (Object Lock), until LockUntil. "": not; "GOVERNANCE":
+	// but for those whom the store lets bypass it; "COMPLIANCE": for nobody, and
+	// nothing shortens it. The bucket of the audit trail must have been made with it.
+	Lock string
+	// LockUntil is when the lock ends of what arrived up to a time.
+	LockUntil func(arrived time.Time) time.Time
 	// Stall is for how long a request may make no progress. 0: 1 min.
 	Stall time.Duration
 	// Wrap, if set, is put around the transport. For tests that make it fail.
@@ -54,6 +61,9 @@ func (c *Config) Validate() error {
 	}
 	if (c.AccessKey == "") != c.SecretKey.IsZero() {
 		errs = errors.Join(errs, errors.New("an access key without a secret key, or the other way round: give both or none"))
+	}
+	if c.Lock != "" && (!minio.RetentionMode(c.Lock).IsValid() || c.LockUntil == nil) {
+		errs = errors.Join(errs, fmt.Errorf("lock %q: want GOVERNANCE or COMPLIANCE, and until when", c.Lock))
 	}
 	if c.Prefix != "" {
 		if err := archive.CheckKey(strings.TrimSuffix(c.Prefix, "/")); err != nil {

@@ -32,6 +32,7 @@ type bucket struct {
 	name   string
 	prefix string // "" or ending in a slash
 	stall  time.Duration
+	lock   *lock // nil: objects are not locked
 
 	mu     sync.Mutex
 	proven bool // the store was seen to refuse a second put
@@ -61,18 +62,25 @@ func Open(c Config) (*Store, error) {
 		}
 		s.buckets = append(s.buckets, &bucket{core: minio.Core{Client: client}, name: name, prefix: prefix, stall: c.stall()})
 	}
+	if c.Lock != "" {
+		s.buckets[len(s.buckets)-1].lock = &lock{minio.RetentionMode(c.Lock), c.LockUntil}
+	}
 	return s, nil
 }
 
 // Close implements io.Closer. There is nothing to release.
 func (s *Store) Close() error { return nil }
 
-// Probe puts one object twice into each bucket. ErrUnconditional: the store does
-// not refuse the second. Another error: it could not be found out, and every Put
+// Probe puts one object twice into each bucket, and looks whether the bucket can lock
+// what is to be locked. ErrUnconditional: the store does not refuse the second
+// object. ErrUnlocked: it cannot. Another error: it could not be found out, and every Put
 // tries again before it stores anything.
 func (s *Store) Probe(ctx context.Context) error {
 	for _, b := range s.buckets {
 		if err := b.probe(ctx); err != nil {
+			return err
+		}
+		if err := b.probeLock(ctx); err != nil {
 			return err
 		}
 	}
@@ -164,6 +172,7 @@ func (b *bucket) put(ctx context.Context, key string, body io.Reader, size int64
 		DisableMultipart: true, SendContentMd5: true, ContentType: "application/octet-stream", Progress: progress,
 	}
 	opts.SetMatchETagExcept("*")
+	b.lock.set(&opts, key)
 	_, err := b.core.Client.PutObject(ctx, b.name, b.prefix+key, body, size, opts)
 	if err == nil {
 		return nil
@@ -185,8 +194,7 @@ func (b *bucket) put(ctx context.Context, key string, body io.Reader, size int64
 func (s *Store) Remove(ctx context.Context, key string) error {
 	err := errors.Join(ctx.Err(), archive.Removable(key))
 	if err == nil {
-		b := s.of(key)
-		err = b.core.RemoveObject(ctx, b.name, b.prefix+key, minio.RemoveObjectOptions{})
+		err = s.of(key).remove(ctx, key)
 	}
 	if err != nil {
 		return fmt.Errorf("remove %s: %w", key, err)

@@ -42,8 +42,8 @@ func runAll(m *testing.M) (code int, err error) {
 		return 0, err
 	}
 	defer os.RemoveAll(dir)
-	root, sidecar := filepath.Join(dir, "root"), filepath.Join(dir, "meta")
-	for _, d := range []string{root, sidecar} {
+	root, sidecar, old := filepath.Join(dir, "root"), filepath.Join(dir, "meta"), filepath.Join(dir, "versions")
+	for _, d := range []string{root, sidecar, old} {
 		if err := os.Mkdir(d, 0o700); err != nil {
 			return 0, err
 		}
@@ -53,7 +53,7 @@ func runAll(m *testing.M) (code int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	backend, err := posix.New(root, store, posix.PosixOpts{CopyObjectThreshold: 5 << 30, SideCarDir: sidecar})
+	backend, err := posix.New(root, store, posix.PosixOpts{CopyObjectThreshold: 5 << 30, SideCarDir: sidecar, VersioningDir: old})
 	if err != nil {
 		return 0, err
 	}
