@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/dermai/millrace/archive"
 	"github.com/dermai/millrace/archive/s3"
@@ -38,7 +39,7 @@ func (s *session) openArchive(ctx context.Context) (archiveStore, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := store.Probe(ctx); errors.Is(err, s3.ErrUnconditional) {
+	if err := store.Probe(ctx); errors.Is(err, s3.ErrUnconditional) || errors.Is(err, s3.ErrUnlocked) {
 		return nil, fmt.Errorf("archive: %w", err)
 	} else if err != nil {
 		s.log.Warn().Err(err).Msg("the archive's store does not answer; what arrives waits in the streams")
@@ -60,7 +61,12 @@ func (s *session) readArchive() (archiveStore, error) {
 
 func (s *session) openS3() (*s3.Store, error) {
 	c := s.config.Archive.S3
+	lock := ""
+	if c.Lock != "none" {
+		lock = strings.ToUpper(c.Lock)
+	}
 	store, err := s3.Open(s3.Config{
+		Lock: lock, LockUntil: s.config.Archive.Retention.Audit.After,
 		Endpoint: c.Endpoint, Bucket: c.Bucket, AuditBucket: c.AuditBucket, Region: c.Region, Prefix: c.Prefix,
 		AccessKey: c.AccessKey.Reveal(), SecretKey: c.SecretKey, CA: string(c.CA),
 	})

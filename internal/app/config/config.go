@@ -197,6 +197,13 @@ type S3 struct {
 	// CA is a PEM file with the authorities that may vouch for the endpoint.
 	// Default: those of the system.
 	CA Path `yaml:"ca"`
+	// Lock has the store keep the audit trail from being deleted for as long as
+	// archive.retention.audit says (Object Lock): none, governance or compliance. Its
+	// bucket must have been made with it. Default: none.
+	Lock string `yaml:"lock"`
+	// ConfirmCompliance confirms that nobody, whatever happens, can delete what is
+	// locked so. Default: false.
+	ConfirmCompliance bool `yaml:"confirm_compliance"`
 }
 
 // Publisher is how events come in from files.
@@ -265,7 +272,7 @@ func Default() Config {
 		Deployment: Deployment{Tick: time.Second, Lateness: time.Second, Delay: 5 * time.Second},
 		Rules:      []Path{},
 		Archive: Archive{
-			Enabled: true, CutBytes: 10e6,
+			Enabled: true, CutBytes: 10e6, S3: S3{Lock: "none"},
 			Compact:   Compact{Enabled: true, Bytes: 256 << 20, Grace: 96 * time.Hour},
 			Retention: Retention{Enabled: true, Telemetry: Period{Days: 90}, Audit: Period{Years: legalYears, Days: 30}, Grace: 96 * time.Hour},
 		},
@@ -337,7 +344,7 @@ func (c Config) Validate() error {
 		fault("archive.compact.grace", "%v: use 1h or more, so that readers come to their end", d)
 	}
 	retentionFaults(c.Archive, fault)
-	if c.Archive.S3 != (S3{}) && c.Archive.S3.Endpoint == "" {
+	if c.Archive.S3 != Default().Archive.S3 && c.Archive.S3.Endpoint == "" {
 		fault("archive.s3.endpoint", "empty; name the store, such as https://s3.eu-central-1.amazonaws.com")
 	}
 	if c.Archive.S3.Endpoint != "" && c.Archive.Dir != "" {
@@ -370,6 +377,15 @@ func retentionFaults(c Archive, fault func(path, format string, args ...any)) {
 	if r.Audit.shorter(legalYears) && !r.ConfirmShortAudit {
 		fault("archive.retention.audit", "%v: the audit trail is kept for %d years by 45 CFR 164.316(b)(2)(i); use %dy or more, "+
 			"or confirm with archive.retention.confirm_short_audit: true", r.Audit, legalYears, legalYears)
+	}
+	switch lock := c.S3.Lock; {
+	case lock != "none" && lock != "governance" && lock != "compliance":
+		fault("archive.s3.lock", "%q: use none, governance or compliance", lock)
+	case lock == "compliance" && !c.S3.ConfirmCompliance:
+		fault("archive.s3.lock", "compliance: nobody could delete the audit trail for %v, and nothing shortens that; use governance, "+
+			"or confirm with archive.s3.confirm_compliance: true", r.Audit)
+	case lock != "none" && r.Audit == (Period{}):
+		fault("archive.s3.lock", "%s: archive.retention.audit is forever, and a lock ends; give it years and days", lock)
 	}
 	if r.Grace < time.Hour {
 		fault("archive.retention.grace", "%v: use 1h or more, so that readers come to their end", r.Grace)

@@ -171,6 +171,8 @@ func TestFaults(t *testing.T) {
 		"types":        {text: "partitions: many\ndata: [a, b]\nrules: a.yaml\nnats: localhost\nreceivers: {a: b}\narchive: {cut_bytes: 3 apples, cut_age: 5}\npublisher: {audit: {enabled: 'yes'}}\n"},
 		"values":       {text: "partitions: 0\nreplicas: 2\nlog: {level: loud, format: xml}\nhttp: {addr: '8480'}\ndeployment: {tick: 1ms, delay: -5s}\narchive: {cut_bytes: 1B, cut_age: 1ms}\npublisher: {zone: Mars/Olympus}\ndata: ''\n"},
 		"retention":    {text: "archive:\n  compact: {enabled: false}\n  retention: {audit: 5y300d, grace: 1m}\n"},
+		"locks":        {text: "archive:\n  s3: {endpoint: 'http://127.0.0.1:1', bucket: b, lock: compliance}\n"},
+		"a lock ends":  {text: "archive:\n  s3: {endpoint: 'http://127.0.0.1:1', bucket: b, lock: governance}\n  retention: {audit: forever}\n"},
 		"periods":      {text: "archive: {retention: {telemetry: 3 months, audit: 30d6y}}\n"},
 		"ticks":        {text: "deployment: {tick: 250ms, lateness: 300ms, delay: 5100ms}\n"},
 		"syntax":       {text: "nats:\n  url: 'unclosed\n"},

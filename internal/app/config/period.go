@@ -20,6 +20,9 @@ func (p Period) Before(now time.Time) time.Time {
 	return now.UTC().AddDate(-p.Years, 0, -p.Days)
 }
 
+// After is the time that lies a period after a time.
+func (p Period) After(t time.Time) time.Time { return t.UTC().AddDate(p.Years, 0, p.Days) }
+
 // shorter tells whether something may be kept for less than years.
 func (p Period) shorter(years int) bool {
 	return p != (Period{}) && p.Years < years && p.Years*365+p.Days < years*366
