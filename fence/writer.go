@@ -74,7 +74,10 @@ func (w *Writer) Load(ctx context.Context) (Entry, error) {
 	if err != nil {
 		return Entry{}, fmt.Errorf("load %s: message %d: %w", w.subject, head.Seq, err)
 	}
-	w.tok = token{claim: w.claims(), epoch: t.epoch + 1}
+	if w.tok.claim == "" || !chaos.Bug("claim kept over a load") {
+		w.tok.claim = w.claims()
+	}
+	w.tok = token{claim: w.tok.claim, epoch: t.epoch + 1}
 	w.rev = head.Seq
 	w.flight = nil
 	return head, nil

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"strings"
 	"sync"
 )
 
@@ -15,9 +16,18 @@ func main() {
 	seeds := flag.Int64("seeds", 1, "how many runs, with consecutive seeds")
 	hush := flag.String("hush", "", "a kept run, as JSON: its seed and its hushed choices")
 	trace := flag.Bool("v", false, "tell of every fault of a single run")
+	rule := flag.String("without", "", "take a rule of the algorithm away, by the name of its bug, or all in turn: runs must fail (needs -tags chaos)")
 	small := flag.Bool("minimise", true, "make the first run that fails as small as it gets")
 	flag.Parse()
-	if err := command(*seed, *seeds, *hush, *trace, *small); err != nil {
+	err := without(*rule)
+	switch {
+	case err != nil:
+	case *rule == "all":
+		err = withoutEach(*seed, *seeds)
+	default:
+		err = command(*seed, *seeds, *hush, *trace, *small)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
@@ -50,6 +60,54 @@ func command(seed, seeds int64, hush string, trace, small bool) error {
 		return fmt.Errorf("%w\nagain with: go run ./integration/sim -hush '%s'", err, kept)
 	}
 	return fmt.Errorf("%w\nagain with: go run ./integration/sim -seed %d", f.Err, f.Options.Seed)
+}
+
+// needed are the rules that runs show to be needed, by the names of the bugs that
+// break them (internal/chaos).
+var needed = []string{
+	"same-bytes rule broken",
+	"zombie's append accepted",
+	"claim kept over a load",
+	"frontier not strict",
+	"position of a whole frame",
+	"running maximum lost at takeover",
+	"idle partition vouched by clock",
+	"dead partition excluded",
+	"rules switched on notice",
+	"quiet states not logged",
+	"checkpoint without admissions",
+	"quarantine not awaited",
+	"delivery recorded before the send",
+	"delivery never recorded",
+	"position moved before the put",
+	"loser of a put not adopted",
+	"purge ahead of the archive",
+	"L0 key by last sequence",
+}
+
+// withoutEach takes the rules away one at a time, and wants a run to fail for each.
+func withoutEach(seed, seeds int64) error {
+	var kept []string
+	for _, rule := range needed {
+		if err := without(rule); err != nil {
+			return err
+		}
+		n, failure := seed, error(nil)
+		for ; n < seed+seeds && failure == nil; n++ {
+			_, failure = Run(Options{Seed: n})
+		}
+		if failure == nil {
+			kept = append(kept, rule)
+			fmt.Printf("%s: no run of %d failed\n", rule, seeds)
+			continue
+		}
+		text, _, _ := strings.Cut(failure.Error(), "\n")
+		fmt.Printf("%s: %s\n", rule, text)
+	}
+	if kept != nil {
+		return fmt.Errorf("no run needed: %s", strings.Join(kept, "; "))
+	}
+	return nil
 }
 
 // Failure is a run that failed.

@@ -31,7 +31,7 @@ type Options struct {
 // Run makes one run. The error says what contradicts what; nil: everything
 // agrees.
 func Run(o Options) (Stats, error) {
-	w := &world{ctx: context.Background(), dice: newDice(o.Seed, o.Hush), tallied: map[string]int{}, told: map[string]int{}}
+	w := &world{ctx: context.Background(), dice: newDice(o.Seed, o.Hush), tallied: map[string]int{}, told: map[string]int{}, aside: map[aside]bool{}}
 	w.broker = &broker{dice: w.dice, now: start, streams: map[string]*stream{}, stats: &w.stats, unsure: map[string]bool{}, trace: o.Trace}
 	w.store = &store{w: w, objects: map[string][]byte{}}
 	w.begin()
@@ -144,6 +144,7 @@ func (w *world) check(kept fence.Log) error {
 		reference.Differ("undisturbed run", live, undisturbed),
 		reference.Differ("backtest", live, w.backtest(archived, reference.Events(recorded), last)),
 		w.lossless(messages),
+		w.setAside(messages),
 		w.counted(rows, last),
 		w.counts(stored(messages)),
 		w.shows(live),
@@ -182,6 +183,28 @@ func (w *world) lossless(messages []reference.Message) error {
 	for id, n := range times {
 		if n > 1 {
 			return fmt.Errorf("double: event %s is stored %d times", id, n)
+		}
+	}
+	return nil
+}
+
+// setAside checks that each line that is no event is in quarantine, as far as the
+// partitions are reduced.
+func (w *world) setAside(messages []reference.Message) error {
+	to := map[schemas.Partition]schemas.Position{}
+	for _, e := range w.broker.stream(schemas.StreamPartials).entries {
+		if e.Header[schemas.HeaderType] != schemas.TypeGenesis {
+			var part schemas.Partial
+			must(schemas.DecodeInto(e.Data, &part))
+			to[part.Partition] = part.To
+		}
+	}
+	for _, m := range messages {
+		for i, e := range m.Events {
+			at := schemas.Position{Seq: m.Entry.Seq, Index: i}
+			if e == nil && before(at, to[m.Partition]) && !w.aside[aside{m.Partition.Stream(), at}] {
+				return fmt.Errorf("quarantine: line %d of message %d of %s is no event, and is not there", i, at.Seq, m.Partition.Stream())
+			}
 		}
 	}
 	return nil

@@ -63,6 +63,7 @@ type world struct {
 	accepted  []string       // ids of those that were acknowledged
 	perMinute int            // messages
 	told      map[string]int // times that a notification arrived, by id
+	aside     map[aside]bool // what is in quarantine
 	opened    bool           // the last partition
 	sources   []schemas.RuleSource
 	tallied   map[string]int // events counted, by id
@@ -130,15 +131,22 @@ func (k keeping) Trim(_ context.Context, name, _ string, seq uint64) error {
 	return nil
 }
 
-// quarantine refuses now and then, and forgets what it is given.
+// quarantine refuses now and then.
 type quarantine struct{ w *world }
 
-func (q quarantine) Put(context.Context, schemas.Quarantined) error {
+func (q quarantine) Put(_ context.Context, put schemas.Quarantined) error {
 	if !q.w.broker.calm && q.w.dice.chance(4) {
 		return errors.New("quarantine: not now")
 	}
 	q.w.stats.Refused++
+	q.w.aside[aside{put.Stream, schemas.Position{Seq: put.Seq, Index: put.Index}}] = true
 	return nil
+}
+
+// aside is where something lies that is in quarantine.
+type aside struct {
+	stream string
+	at     schemas.Position
 }
 
 // step steps a machine and keeps what may not happen.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/dermai/millrace/internal/chaos"
 	"github.com/dermai/millrace/schemas"
 )
 
@@ -52,7 +53,12 @@ func (t Timing) Arrival(a int64) int64 { return t.Sec(a) - t.Lateness }
 // Decidable is the last tick that a partition whose running maximum is a no
 // longer holds back. Its end lies more than the lateness before a, strictly:
 // later messages may carry the same arrival.
-func (t Timing) Decidable(a int64) int64 { return t.Arrival(a) - 1 }
+func (t Timing) Decidable(a int64) int64 {
+	if chaos.Bug("frontier not strict") {
+		return t.Arrival(a)
+	}
+	return t.Arrival(a) - 1
+}
 
 // paneEnd is the last tick of the pane of width w that holds a tick.
 func paneEnd(tick, w int64) int64 { return ceilDiv(tick, w) * w }
