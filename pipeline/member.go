@@ -129,20 +129,42 @@ func (m *Member) beat(ctx context.Context) error {
 	return nil
 }
 
-// list reads who is there.
+// list reads who is there. A key that its member has not renewed in time is a
+// ghost, though the broker still has it: one whose disk was full, or that was
+// killed, may never let a key expire. The broker's own stamps are compared.
 func (m *Member) list(ctx context.Context) error {
 	ctx, done := m.conn.within(ctx)
 	defer done()
-	keys, err := m.kv.Keys(ctx)
-	if err != nil && !errors.Is(err, jetstream.ErrNoKeysFound) {
+	w, err := m.kv.WatchAll(ctx, jetstream.IgnoreDeletes(), jetstream.MetaOnly())
+	if err != nil {
 		return fmt.Errorf("list the members: %w", err)
 	}
-	if ctx.Err() != nil { // the list may be cut short
-		return fmt.Errorf("list the members: %w", ctx.Err())
+	defer func() { _ = w.Stop() }() // the broker forgets it anyway
+	beats := map[string]time.Time{}
+	var newest time.Time
+	for {
+		select {
+		case <-ctx.Done(): // the list would be cut short
+			return fmt.Errorf("list the members: %w", ctx.Err())
+		case e, ok := <-w.Updates():
+			if !ok {
+				return errors.New("list the members: it was cut short")
+			}
+			if e != nil {
+				beats[e.Key()] = e.Created()
+				if e.Created().After(newest) {
+					newest = e.Created()
+				}
+				continue
+			}
+		}
+		break
 	}
 	live := map[string]struct{}{m.id: {}}
-	for _, k := range keys {
-		live[k] = struct{}{}
+	for id, at := range beats {
+		if newest.Sub(at) <= m.ttl {
+			live[id] = struct{}{}
+		}
 	}
 	m.set(live)
 	return nil
