@@ -65,8 +65,13 @@ func checkCounters(e *evidence, c *Counts, fault func(string, ...any)) {
 	if lines := float64(c.Stored + badLines(e)); reduced > lines || reduced < lines && fenced == 0 {
 		fault("the processors count %v events, and %v are stored", reduced, lines)
 	}
-	if told = float64(len(e.told)); attempts != told {
-		fault("the processors count %v attempts, and the receivers got %v", attempts, told)
+	for _, t := range e.told {
+		if t.At.Before(e.times.Drained) { // the counters were read a moment later
+			told++
+		}
+	}
+	if all := float64(len(e.told)); attempts < told || attempts > all {
+		fault("the processors count %v attempts, and the receivers got %v, and %v in all", attempts, told, all)
 	}
 }
 
