@@ -46,7 +46,7 @@ func (b *bucket) probeLock(ctx context.Context) error {
 	if b.lock == nil {
 		return nil
 	}
-	enabled, _, _, _, err := b.core.GetObjectLockConfig(ctx, b.name)
+	enabled, _, _, _, err := b.core.GetObjectLockConfig(ctx, b.name) //nolint:dogsled // what a bucket does by default does not matter
 	if err != nil && minio.ToErrorResponse(err).Code != "ObjectLockConfigurationNotFoundError" {
 		return fmt.Errorf("probe the lock of bucket %s: %w", b.name, err)
 	}

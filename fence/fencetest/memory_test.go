@@ -3,6 +3,7 @@ package fencetest_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 
 	"github.com/dermai/millrace/fence"
@@ -120,6 +121,38 @@ func TestStaleHeadIsHarmless(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"genesis", "a1", "a2"}, stored(t, m, "CONTROL")); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// A writer that was fenced and loads behind a stale head claims the epoch that it
+// had before. Its old claim, which it meets then, is not the new one.
+func TestClaimIsOfItsLoad(t *testing.T) {
+	ctx := t.Context()
+	lag, claims := 0, 0
+	m := &fencetest.Memory{Stale: func(string) int { return lag }}
+	m.Put(fence.Message{Subject: "control", Data: []byte("genesis")})
+	writer := func() *fence.Writer {
+		return fence.NewWriter(m, "control", func() string { claims++; return fmt.Sprint("c", claims) })
+	}
+	a, b := writer(), writer()
+	for _, w := range []*fence.Writer{a, b} {
+		if _, err := w.Load(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Append(ctx, nil, []byte("claim")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	lag = 2
+	if head, err := a.Load(ctx); err != nil || string(head.Data) != "genesis" {
+		t.Fatalf("a stale load: %s, %v", head.Data, err)
+	}
+	if err := a.Append(ctx, nil, []byte("claim")); !errors.Is(err, fence.ErrUnknown) {
+		t.Fatalf("append behind a stale head: %v", err)
+	}
+	lag = 1 // its own claim of before
+	if err := a.Settle(ctx); !errors.Is(err, fence.ErrFenced) {
+		t.Errorf("settle: %v, want ErrFenced", err)
 	}
 }
 

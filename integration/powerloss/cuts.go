@@ -59,7 +59,7 @@ func provisioning(ctx context.Context, c *trial) error {
 	}
 	if !finished {
 		giveUp()
-		_ = <-applied // whatever became of it
+		<-applied //nolint:errcheck // whatever became of it
 	}
 	changes, err := d.apply(ctx)
 	if err != nil {

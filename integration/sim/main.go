@@ -67,7 +67,6 @@ func command(seed, seeds int64, hush string, trace, small bool) error {
 var needed = []string{
 	"same-bytes rule broken",
 	"zombie's append accepted",
-	"claim kept over a load",
 	"frontier not strict",
 	"position of a whole frame",
 	"running maximum lost at takeover",

@@ -9,5 +9,5 @@ func without(rule string) error {
 	if rule == "" {
 		return nil
 	}
-	return errors.New("-without needs a build with the planted bugs: go run -tags chaos ./integration/sim -without ...")
+	return errors.New("the flag -without needs a build with the planted bugs: go run -tags chaos ./integration/sim -without all")
 }

@@ -62,13 +62,19 @@ func flush(ctx context.Context, log fence.Log, store archive.Store, c archive.Co
 	if err != nil {
 		return archive.Tip{}, fmt.Errorf("archive %s: %w", c.Stream, err)
 	}
-	for ctx.Err() == nil {
+	for idle := 0; ctx.Err() == nil; {
+		next := a.Next()
 		busy, err := a.Step(ctx)
 		if err != nil {
 			return a.Tip(), err
 		}
-		if !busy && a.Next() > info.Last {
-			return a.Tip(), a.Flush(ctx)
+		if idle++; busy || a.Next() != next {
+			idle = 0
+		}
+		// The stream may have lost its last messages: then its end is never read.
+		if !busy && a.Next() > info.Last || idle == 3 {
+			err := a.Flush(ctx)
+			return a.Tip(), err
 		}
 	}
 	return a.Tip(), ctx.Err()

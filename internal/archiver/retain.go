@@ -31,7 +31,7 @@ func (a *archiver) retain(ctx context.Context) error {
 			}
 			r, err := w.Run(ctx)
 			if ctx.Err() != nil {
-				return nil
+				return nil //nolint:nilerr // it was told to end
 			}
 			if err != nil {
 				a.Log.Warn().Err(err).Str("class", string(class)).Msg("what is to be deleted waits")

@@ -3,6 +3,7 @@ package proof_test
 import (
 	"context"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -11,8 +12,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"github.com/dermai/millrace/archive"
+	"github.com/dermai/millrace/archive/retain"
 	"github.com/dermai/millrace/fence"
 	"github.com/dermai/millrace/internal/proof"
+	"github.com/dermai/millrace/schemas"
 )
 
 const day = int64(24 * time.Hour)
@@ -132,5 +136,44 @@ func TestKeptHead(t *testing.T) {
 	found := said(b.run(t, alone))
 	if len(found) == 0 || !strings.Contains(found[0], "sequence 15: the object with hash ") {
 		t.Errorf("found %q", found)
+	}
+}
+
+// TestRetention: what retention deleted is not missing. What is left is looked at,
+// and the report says from when on.
+func TestRetention(t *testing.T) {
+	b, daily, _ := days(t)
+	if found := daily(); len(found) > 0 {
+		t.Fatalf("found %q", found)
+	}
+	b.compact(t, true)
+	first := (b.now/day - 3) * day
+	w, err := retain.New(archive.NewView(b.store, schemas.Telemetry), retain.Config{
+		Before: func(time.Time) time.Time { return time.Unix(0, first+day) }, Why: "a test", By: "test", Grace: time.Hour,
+		Announce: func(context.Context, retain.Announcement) error { return nil },
+		Now:      func() time.Time { return time.Unix(0, b.now) },
+	})
+	must(t, err)
+	result, err := w.Run(t.Context())
+	must(t, err)
+	if result.Condemned == 0 {
+		t.Fatal("nothing was deleted")
+	}
+	expect := func(c *proof.Config) {
+		alone(c)
+		c.Expect = []proof.Expected{{Kind: "log", Service: "shop", Every: 25 * time.Hour}}
+	}
+	r := b.run(t, expect)
+	if found := said(r); len(found) > 0 {
+		t.Errorf("found %q", found)
+	}
+	want := "EVENTS_0 before " + time.Unix(0, first+day).UTC().Format(time.RFC3339) + ": retention deleted of it, and archive verify tells what"
+	if !slices.Contains(r.Unchecked, want) {
+		t.Errorf("unchecked %q, want %q", r.Unchecked, want)
+	}
+	// What is left is looked at as before.
+	rewrite(t, b.of(t, b.now-day)[0], func(e *fence.Entry) bool { return e.Subject != lane("shop", "b") })
+	if r := b.run(t, expect); len(r.Findings) == 0 {
+		t.Error("what was cut out of a later day is not found")
 	}
 }

@@ -24,6 +24,7 @@ type ledger struct {
 	told       map[string]bool
 	lanes      map[string]*Lane
 	whole      bool                     // lanes are seen from their first frame on
+	cut        bool                     // but not those of this stream: retention deleted of it
 	publishers map[Publisher]*Publisher // by day, kind and service
 	spoken     []*spoken
 }
@@ -64,7 +65,7 @@ func (l *ledger) frame(r *archive.Record, h schemas.FrameHeader) {
 			l.forget()
 		}
 		lane = &Lane{Lane: strings.Clone(r.Subject)}
-		if h.Counter > 1 && !l.whole {
+		if h.Counter > 1 && (l.cut || !l.whole) {
 			l.report.Begun++
 			lane.Counter = h.Counter - 1
 		}

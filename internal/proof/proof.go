@@ -3,6 +3,7 @@ package proof
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -42,7 +43,9 @@ type run struct {
 	Config
 	*ledger
 	refused  *refusals
+	deleted  deletions
 	stream   *Stream // that is being read
+	from     int64   // arrival from which it is looked at, Unix ns
 	mirror   *mirror // nil: the broker is not asked, or does not have the stream
 	last     int64   // the latest arrival
 	lost     Finding // sequences, not yet told
@@ -65,6 +68,9 @@ func Run(ctx context.Context, c Config) (*Report, error) {
 	}
 	before := recorded.before(c.Since)
 	r := &run{Config: c, ledger: newLedger(report, before, c.Since <= earliest(chains))}
+	if r.deleted, err = readDeletions(ctx, c.Store); err != nil {
+		return nil, fmt.Errorf("verify: %w", err)
+	}
 	for _, e := range c.Expect {
 		r.spoken = append(r.spoken, &spoken{Expected: e})
 	}
@@ -105,12 +111,14 @@ func (r *run) streams(chains []archive.Chain) []string {
 func (r *run) verify(ctx context.Context, name string, chains []archive.Chain, kept []archive.Head) error {
 	r.report.Streams = append(r.report.Streams, Stream{Stream: name})
 	r.stream = &r.report.Streams[len(r.report.Streams)-1]
+	r.from = max(r.Since, r.deleted[name])
+	r.cut = r.from > r.Since
 	chains = slices.DeleteFunc(slices.Clone(chains), func(c archive.Chain) bool { return c.Stream != name })
 	if err := r.openMirror(ctx, name, chains); err != nil {
 		return err
 	}
 	found, err := archive.Verify(ctx, r.Store, archive.Options{
-		Full: true, Streams: []string{name}, Kept: kept, Since: r.Since, Until: r.Until,
+		Full: true, Streams: []string{name}, Kept: kept, Since: r.from, Until: r.Until,
 		Segments: compact.Segments(r.Store),
 		Each:     func(rec *archive.Record) error { return r.archived(ctx, rec) },
 	})
@@ -174,8 +182,9 @@ func (r *run) epochs(name string, c *archive.ChainReport) {
 	}
 }
 
+// within tells whether an arrival of the stream is looked at.
 func (r *run) within(t int64) bool {
-	return t >= r.Since && (r.Until == 0 || t < r.Until)
+	return t >= r.from && (r.Until == 0 || t < r.Until)
 }
 
 // archived accounts for a message of the archive, and for what the stream has
@@ -191,7 +200,7 @@ func (r *run) archived(ctx context.Context, rec *archive.Record) error {
 	}
 	if m.next == 0 {
 		m.next = rec.Seq
-		if r.Since == 0 && m.chain.Epoch.Generation == 0 {
+		if r.from == 0 && m.chain.Epoch.Generation == 0 {
 			m.next = m.info.First
 		}
 	}
@@ -297,6 +306,12 @@ func (r *run) unchecked() {
 			"the broker: whether the archive lacks what came last, and whether events that no reader can read are in quarantine")
 	} else if r.Quarantined == nil {
 		r.report.Unchecked = append(r.report.Unchecked, "the quarantine")
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.deleted)) {
+		if t := r.deleted[name]; t > r.Since {
+			r.report.Unchecked = append(r.report.Unchecked,
+				fmt.Sprintf("%s before %s: retention deleted of it, and archive verify tells what", name, clock(t)))
+		}
 	}
 	if r.report.Begun > 0 {
 		r.report.Unchecked = append(r.report.Unchecked,

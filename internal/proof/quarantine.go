@@ -114,6 +114,7 @@ const edge = int64(time.Minute)
 // close tells of items whose messages are nowhere.
 func (q *refusals) close(r *run) {
 	for item := range q.items {
+		r.from = max(r.Since, r.deleted[item.stream])
 		if q.message[refusal{item.stream, item.seq, 0, item.time}] || !r.within(item.time-edge) || !r.within(item.time+edge) {
 			continue
 		}

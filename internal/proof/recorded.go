@@ -127,6 +127,9 @@ func (r *run) compareDays(all reports) {
 			continue
 		}
 		for _, p := range then.Publishers {
+			if then.Since < r.deleted.of(p.Kind) {
+				continue
+			}
 			now := Publisher{}
 			if found := r.publishers[Publisher{Day: p.Day, Kind: p.Kind, Service: p.Service}]; found != nil {
 				now = *found

@@ -69,7 +69,7 @@ func (s *spoken) silences(from, to int64) (found []Finding) {
 // compareSilence looks for publishers that should have spoken.
 func (r *run) compareSilence(before *Report) {
 	for _, s := range r.spoken {
-		from := r.Since
+		from := max(r.Since, r.deleted.of(s.Kind))
 		last := s.last()
 		if before != nil {
 			for _, b := range before.Spoke {
