@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/dermai/millrace/fence"
+	"github.com/dermai/millrace/integration/faultlog"
 	"github.com/dermai/millrace/schemas"
 )
 
@@ -190,7 +191,7 @@ func (e *evidence) edit(t *testing.T, change func(string) string) {
 func TestBugs(t *testing.T) {
 	planted := map[string]bool{}
 	site := regexp.MustCompile(`chaos\.Bug\("([^"]+)"\)`)
-	for _, dir := range dataPath {
+	for _, dir := range faultlog.DataPath {
 		err := filepath.WalkDir(filepath.Join("../..", dir), func(path string, d os.DirEntry, err error) error {
 			if err != nil || d.IsDir() || filepath.Ext(path) != ".go" {
 				return err
@@ -218,7 +219,7 @@ func TestBugs(t *testing.T) {
 
 // TestSummary compares the document with the ledger and the table of bugs.
 func TestSummary(t *testing.T) {
-	list, err := readLedger[Record](filepath.Join("../..", ledgerFile))
+	list, err := readLedger[Record](filepath.Join("../..", faultlog.File))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -231,7 +232,7 @@ func TestSummary(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(list) == 0 || want != string(doc) {
-		t.Errorf("%s and %s differ; run go run ./integration/chaos -sum", docFile, ledgerFile)
+		t.Errorf("%s and %s differ; run go run ./integration/chaos -sum", docFile, faultlog.File)
 	}
 }
 

@@ -28,6 +28,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/dermai/millrace/integration/faultlog"
 )
 
 // config is what the flags say.
@@ -71,8 +73,8 @@ func flags(args []string) (*config, error) {
 	set.BoolVar(&c.keep, "keep", false, "keep the ledgers of runs that passed too")
 	set.StringVar(&c.again, "again", "", "directory of a run to make once more")
 	set.StringVar(&c.check, "check", "", "directory of a run to check once more")
-	set.BoolVar(&c.record, "record", false, "add the runs to "+ledgerFile)
-	set.BoolVar(&c.sum, "sum", false, "write what "+ledgerFile+" comes to into "+docFile)
+	set.BoolVar(&c.record, "record", false, "add the runs to "+faultlog.File)
+	set.BoolVar(&c.sum, "sum", false, "write what "+faultlog.File+" comes to into "+docFile)
 	set.StringVar(&c.bugs, "bugs", "", "plant these bugs, or all, one after another, and see that each is found")
 	if err := set.Parse(args); err != nil {
 		return nil, err
@@ -147,7 +149,7 @@ func checkAgain(dir string, out io.Writer) error {
 func (c *config) runs(ctx context.Context, out io.Writer) (err error) {
 	var hash string
 	if c.record {
-		if hash, err = commit(ctx); err != nil {
+		if hash, err = faultlog.Commit(ctx); err != nil {
 			return err
 		}
 	}
@@ -171,7 +173,7 @@ func (c *config) runs(ctx context.Context, out io.Writer) (err error) {
 		}
 		outcomes[v.Outcome]++
 		if c.record {
-			if err := appendRecord(record(hash, &o, v, took)); err != nil {
+			if err := faultlog.Add(record(hash, &o, v, took)); err != nil {
 				return err
 			}
 		}
@@ -206,13 +208,4 @@ func (c *config) one(ctx context.Context, o *Options, bin string, out io.Writer)
 		err = os.RemoveAll(dir)
 	}
 	return &v, took, err
-}
-
-func appendRecord(r Record) error {
-	l, err := newLedger[Record](ledgerFile)
-	if err != nil {
-		return err
-	}
-	l.add(r)
-	return l.close()
 }

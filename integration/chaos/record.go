@@ -1,14 +1,13 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/dermai/millrace/integration/faultlog"
 )
 
 // Record is a run in the committed ledger, which is only added to.
@@ -16,6 +15,7 @@ type Record struct {
 	Kind    string   `json:"kind,omitempty"` // "": a run of this program; others have their lines in the same file
 	Commit  string   `json:"commit"`         // the last that changed the data path
 	Seed    int64    `json:"seed"`
+	Runs    int      `json:"runs,omitempty"` // that the line is about; 0: one
 	Servers int      `json:"servers"`
 	Faults  []string `json:"faults"` // kinds
 	Made    int      `json:"made"`
@@ -28,30 +28,7 @@ type Record struct {
 	Why     []string `json:"why,omitempty"`
 }
 
-const (
-	ledgerFile = "docs/faults.jsonl"
-	docFile    = "docs/guarantees.md"
-)
-
-// dataPath are the directories whose code an event or an alert passes.
-var dataPath = []string{"archive", "cmd", "fence", "internal", "notify", "pipeline", "rules", "schemas", "sinks", "sources", "spool", "stages", "go.mod"}
-
-// commit names the last commit that changed the data path. Changes that are not
-// committed are refused: nobody could make the run again.
-func commit(ctx context.Context) (string, error) {
-	status, err := exec.CommandContext(ctx, "git", append([]string{"status", "--porcelain", "--"}, dataPath...)...).Output()
-	if err != nil {
-		return "", fmt.Errorf("git status: %w", err)
-	}
-	if len(status) > 0 {
-		return "", errors.New("the data path has changes that are not committed; commit them, or run without -record")
-	}
-	hash, err := exec.CommandContext(ctx, "git", append([]string{"log", "-1", "--format=%h", "--abbrev=12", "--"}, dataPath...)...).Output()
-	if err != nil {
-		return "", fmt.Errorf("git log: %w", err)
-	}
-	return strings.TrimSpace(string(hash)), nil
-}
+const docFile = "docs/guarantees.md"
 
 // record of a run that took so long.
 func record(commit string, o *Options, v *Verdict, took time.Duration) Record {
@@ -78,7 +55,8 @@ const (
 )
 
 // summary is what the ledger comes to, in Markdown.
-func summary(list []Record) string {
+func summary(all []Record) string {
+	list := slices.DeleteFunc(slices.Clone(all), func(r Record) bool { return r.Kind != "" })
 	var b strings.Builder
 	b.WriteString("| | runs | passed | failed | unknown | faults made | events stored | transitions | notifications |\n|---|---|---|---|---|---|---|---|---|\n")
 	var total Counts
@@ -116,6 +94,28 @@ func summary(list []Record) string {
 	}
 	fmt.Fprintf(&b, "After the last heal an event was stored again within %.1f s in the median and %.1f s at most, and both classes were decided beyond the heal within %.1f s and %.1f s. The slowest change of an alert while faults were made was stored %.1f s after its tick in the median of the runs, and %.1f s at most.\n",
 		quantile(flow, 0.5), quantile(flow, 1), quantile(lag, 0.5), quantile(lag, 1), quantile(slowest, 0.5), quantile(slowest, 1))
+	b.WriteString("\n" + others(all))
+	return b.String()
+}
+
+// others sums up the lines of other programs.
+func others(all []Record) string {
+	var b strings.Builder
+	for _, kind := range []struct{ name, title, good string }{
+		{"simulation", "Simulated runs", "pass"}, {"power", "Power cuts", "held"}, {"corruption", "Damaged files of a broker", "held"},
+	} {
+		good, bad := 0, 0
+		for _, r := range all {
+			switch n := max(r.Runs, 1); {
+			case r.Kind != kind.name:
+			case r.Outcome == kind.good:
+				good += n
+			default:
+				bad += n
+			}
+		}
+		fmt.Fprintf(&b, "- %s: %d held, %d did not.\n", kind.title, good, bad)
+	}
 	return b.String()
 }
 
@@ -164,11 +164,10 @@ func place(doc, begin, end, text string) (string, error) {
 
 // sumUp writes what the ledger comes to into the document.
 func sumUp() error {
-	list, err := readLedger[Record](ledgerFile)
+	list, err := readLedger[Record](faultlog.File)
 	if err != nil {
 		return err
 	}
-	list = slices.DeleteFunc(list, func(r Record) bool { return r.Kind != "" })
 	doc, err := os.ReadFile(docFile)
 	if err != nil {
 		return err

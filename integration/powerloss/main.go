@@ -20,12 +20,13 @@ import (
 	"maps"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/dermai/millrace/integration/faultlog"
 )
 
 // kind tells what a trial does.
@@ -120,23 +121,6 @@ func (c *trial) run(ctx context.Context, name string) (err error) {
 	return err
 }
 
-const ledger = "docs/faults.jsonl"
-
-// commit names the last commit of what is tried.
-func commit() (string, error) {
-	out, err := exec.Command("git", "log", "-1", "--format=%h", "--abbrev=12", "--",
-		"archive", "fence", "internal", "pipeline", "schemas", "spool", "stages", "go.mod").Output()
-	return strings.TrimSpace(string(out)), err
-}
-
-func record(r Record) error {
-	file, err := os.OpenFile(ledger, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
-	if err != nil {
-		return err
-	}
-	return errors.Join(json.NewEncoder(file).Encode(r), file.Close())
-}
-
 func main() {
 	if os.Getenv(childRole) != "" {
 		if err := child(); err != nil {
@@ -148,7 +132,7 @@ func main() {
 	length := flag.Duration("for", 0, "begin trials for this long; 0: one of each")
 	only := flag.String("case", "", "only these kinds, comma-separated: "+strings.Join(slices.Sorted(maps.Keys(kinds)), ", "))
 	seed := flag.Uint64("seed", uint64(time.Now().Unix()), "of the first trial; each next has one more")
-	keep := flag.Bool("record", false, "append to "+ledger)
+	keep := flag.Bool("record", false, "append to "+faultlog.File)
 	flag.Parse()
 	if err := run(*length, *only, *seed, *keep); err != nil {
 		fmt.Fprintln(os.Stderr, "powerloss:", err)
@@ -163,9 +147,9 @@ func run(length time.Duration, only string, seed uint64, keep bool) error {
 	if only != "" {
 		names = strings.Split(only, ",")
 	}
-	commit, err := commit()
+	commit, err := faultlog.Commit(ctx)
 	if err != nil {
-		return fmt.Errorf("git log: %w", err)
+		return err
 	}
 	bad, began := 0, time.Now()
 	for i := 0; ctx.Err() == nil && (i < len(names) || time.Since(began) < length); i++ {
@@ -184,7 +168,7 @@ func run(length time.Duration, only string, seed uint64, keep bool) error {
 			bad++
 		}
 		if keep {
-			if err := record(r); err != nil {
+			if err := faultlog.Add(r); err != nil {
 				return err
 			}
 		}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -9,6 +10,9 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"time"
+
+	"github.com/dermai/millrace/integration/faultlog"
 )
 
 func main() {
@@ -18,6 +22,7 @@ func main() {
 	trace := flag.Bool("v", false, "tell of every fault of a single run")
 	rule := flag.String("without", "", "take a rule of the algorithm away, by the name of its bug, or all in turn: runs must fail (needs -tags chaos)")
 	small := flag.Bool("minimise", true, "make the first run that fails as small as it gets")
+	keep := flag.Bool("record", false, "add the runs to "+faultlog.File)
 	flag.Parse()
 	err := without(*rule)
 	switch {
@@ -25,7 +30,7 @@ func main() {
 	case *rule == "all":
 		err = withoutEach(*seed, *seeds)
 	default:
-		err = command(*seed, *seeds, *hush, *trace, *small)
+		err = command(*seed, *seeds, *hush, *trace, *small, *keep)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -34,7 +39,7 @@ func main() {
 }
 
 // command makes the runs, and tells of the first failure.
-func command(seed, seeds int64, hush string, trace, small bool) error {
+func command(seed, seeds int64, hush string, trace, small, keep bool) error {
 	if hush != "" || trace {
 		o := Options{Seed: seed}
 		if err := json.Unmarshal([]byte(cmp.Or(hush, "{}")), &o); err != nil {
@@ -47,8 +52,19 @@ func command(seed, seeds int64, hush string, trace, small bool) error {
 		fmt.Printf("%+v\n", stats)
 		return err
 	}
+	began, commit, err := time.Now(), "", error(nil)
+	if keep {
+		if commit, err = faultlog.Commit(context.Background()); err != nil {
+			return err
+		}
+	}
 	total, failed := Runs(seed, seeds)
 	fmt.Printf("%d runs, %d failed: %+v\n", seeds, len(failed), total)
+	if keep {
+		if err := add(commit, seed, seeds, failed, time.Since(began)); err != nil {
+			return err
+		}
+	}
 	if len(failed) == 0 {
 		return nil
 	}
@@ -60,6 +76,35 @@ func command(seed, seeds int64, hush string, trace, small bool) error {
 		return fmt.Errorf("%w\nagain with: go run ./integration/sim -hush '%s'", err, kept)
 	}
 	return fmt.Errorf("%w\nagain with: go run ./integration/sim -seed %d", f.Err, f.Options.Seed)
+}
+
+// Record is a line of the ledger: runs with consecutive seeds that came to the same.
+type Record struct {
+	Kind    string   `json:"kind"`
+	Commit  string   `json:"commit"`
+	Seed    int64    `json:"seed"` // the first
+	Runs    int64    `json:"runs"`
+	Faults  []string `json:"faults"`
+	Outcome string   `json:"outcome"`
+	Seconds float64  `json:"seconds"`
+	Why     []string `json:"why,omitempty"`
+}
+
+// add adds the runs to the ledger: those that passed in one line, and each of the
+// others in its own.
+func add(commit string, seed, seeds int64, failed []Failure, took time.Duration) error {
+	all := []string{"all"}
+	r := Record{Kind: "simulation", Commit: commit, Seed: seed, Runs: seeds - int64(len(failed)), Faults: all, Outcome: "pass", Seconds: took.Round(time.Second).Seconds()}
+	if err := faultlog.Add(r); err != nil {
+		return err
+	}
+	for _, f := range failed {
+		text, _, _ := strings.Cut(f.Err.Error(), "\n")
+		if err := faultlog.Add(Record{Kind: r.Kind, Commit: commit, Seed: f.Options.Seed, Runs: 1, Faults: all, Outcome: "fail", Why: []string{text}}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // needed are the rules that runs show to be needed, by the names of the bugs that
