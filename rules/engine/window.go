@@ -153,7 +153,8 @@ func (g *group) sleep(tick int64, now verdict) bool {
 	in := g.window.in
 	set := false
 	soonest := func(t int64) {
-		if !set || t < g.wake {
+		// What was due at the tick itself is late if its rule changed its mode there.
+		if t = max(t, tick+1); !set || t < g.wake {
 			g.wake, set = t, true
 		}
 	}
