@@ -52,12 +52,14 @@ func command(seed, seeds int64, hush string, trace, small, keep bool) error {
 		fmt.Printf("%+v\n", stats)
 		return err
 	}
-	began, commit, err := time.Now(), "", error(nil)
+	commit := ""
 	if keep {
+		var err error
 		if commit, err = faultlog.Commit(context.Background()); err != nil {
 			return err
 		}
 	}
+	began := time.Now()
 	total, failed := Runs(seed, seeds)
 	fmt.Printf("%d runs, %d failed: %+v\n", seeds, len(failed), total)
 	if keep {
