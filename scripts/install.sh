@@ -13,6 +13,7 @@ needed=(
 	prometheus:prometheus promtool:prometheus postfix:postfix
 	postgres:postgresql pg_dump:postgresql-client
 	systemd-analyze:systemd
+	ip:iproute2 mount:mount losetup:mount mkfs.ext4:e2fsprogs unshare:util-linux
 )
 
 # Python module:package, of the system's own Python
