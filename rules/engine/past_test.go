@@ -35,6 +35,9 @@ func rebuild(t *testing.T, w *world, class schemas.Class, seed uint64) (held int
 		for _, part := range d.Decide() {
 			past.Follow(&part)
 		}
+		if due, ok := d.Waits(); ok && due <= d.Tick() {
+			t.Fatalf("seed %d, %s: it waits for tick %d, and has decided %d: time would stand still", seed, class, due, d.Tick())
+		}
 		if !w.one(20) {
 			continue
 		}
