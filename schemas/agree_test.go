@@ -89,8 +89,12 @@ func TestDecodeAgrees(t *testing.T) {
 		lines = append(lines, p, `{"service":"api","attributes":{"x":`+p+`}}`, `{"service":"api","attributes":{"x":"`+p+`"}}`, `{"service":"api",`+p+`:1,"x":[`+p+`,`+p+`]}`)
 	}
 	var many strings.Builder
-	for i := range 40 { // more names than are looked through one by one
-		many.WriteString(`,"n` + string(rune('A'+i)) + `":` + pieces[i%7+20])
+	values := []string{`0`, `1E+5`, `true`, `null`, `"a"`, `{}`, `[1,2]`}
+	for i := range 26 { // more names than are looked through one by one
+		many.WriteString(`,"n` + string(rune('A'+i)) + `":` + values[i%len(values)])
+	}
+	if !agrees(t, []byte(`{"service":"api"`+many.String()+`}`)) {
+		t.Error("the line with many names is not valid: those with one of them twice try nothing")
 	}
 	lines = append(lines, `{"service":"api"`+many.String()+`}`, `{"service":"api"`+many.String()+`,"nA":1}`, `{"service":"api"`+many.String()+`,"nZ":1}`)
 	lines = slices.DeleteFunc(lines, func(line string) bool { return len(line) > 1000 })
