@@ -38,7 +38,7 @@ func (c *holdAdd) Run(ctx context.Context, s *session) error {
 			return err
 		}
 		if err := s.audit(ctx, conn, h.Author, "archive.hold.add", "hold "+h.ID, map[string]any{"what": h.String(), "comment": h.Comment}); err != nil {
-			return errors.Join(errors.New("the hold "+h.ID+" is in force, but the audit trail does not say so"), err)
+			return errors.Join(errors.New("the hold "+h.ID+" is in force, but the audit trail does not say so: add it again when the broker is there, and end this one"), err)
 		}
 		return s.out.print(h, h.ID)
 	})
