@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dermai/millrace/fence"
 	"github.com/dermai/millrace/integration/faultlog"
 	"github.com/dermai/millrace/schemas"
 )
@@ -96,18 +95,22 @@ var spoils = map[string]func(t *testing.T, e *evidence){
 		}
 	},
 	"lanes: a frame is gone": func(t *testing.T, e *evidence) {
-		i := e.frame(t)
-		e.streams["EVENTS_0"] = slices.Delete(e.streams["EVENTS_0"], i, i+1)
+		stream, i := e.frame(t)
+		e.streams[stream] = slices.Delete(e.streams[stream], i, i+1)
 	},
 	"quarantine: a bad line is not in it": func(t *testing.T, e *evidence) { e.edit(t, func(string) string { return "no event\n" }) },
-	"partials: a commit is gone": func(_ *testing.T, e *evidence) {
-		list := e.streams[schemas.StreamPartials]
-		for i := len(list) - 2; i > 0; i-- {
-			if list[i].Subject == list[len(list)-1].Subject {
-				e.streams[schemas.StreamPartials] = append(list[:i:i], list[i+1:]...)
+	"partials: a commit is gone": func(t *testing.T, e *evidence) {
+		list, commits := e.streams[schemas.StreamPartials], map[string][]int{}
+		for i, m := range list {
+			commits[m.Subject] = append(commits[m.Subject], i)
+		}
+		for _, at := range commits {
+			if n := len(at); n > 3 {
+				e.streams[schemas.StreamPartials] = slices.Delete(list, at[n-2], at[n-2]+1)
 				return
 			}
 		}
+		t.Fatal("no partition has commits enough")
 	},
 	"transitions: an alert was missed": func(t *testing.T, e *evidence) {
 		list := e.streams[schemas.StreamAlerts]
@@ -138,7 +141,7 @@ var spoils = map[string]func(t *testing.T, e *evidence){
 		}
 	},
 	"archive: a message is missing": func(_ *testing.T, e *evidence) {
-		e.archived["EVENTS_0"] = e.archived["EVENTS_0"][1:]
+		e.archived["AUDIT"] = e.archived["AUDIT"][1:]
 	},
 	"archive: a message is there twice": func(_ *testing.T, e *evidence) {
 		list := e.archived["AUDIT"]
@@ -163,22 +166,31 @@ var spoils = map[string]func(t *testing.T, e *evidence){
 // strangers is an event that no writer sent.
 const strangers = `{"id":"stranger-000001","timestamp":"2026-01-01T00:00:00Z","service":"api","level":"INFO","message":"hello"}` + "\n"
 
-// frame finds a stored frame with events, in EVENTS_0.
-func (e *evidence) frame(t *testing.T) int {
+// frame finds a stored frame of log events that is not the last of its lane.
+func (e *evidence) frame(t *testing.T) (stream string, index int) {
 	t.Helper()
-	i := slices.IndexFunc(e.streams["EVENTS_0"], func(m fence.Entry) bool {
-		return m.Header[schemas.HeaderCounter] == "2" && m.Header[schemas.HeaderFinal] == ""
-	})
-	if i < 0 {
-		t.Fatal("no frame is stored")
+	for stream, list := range e.streams {
+		lanes := map[string]int{}
+		for i, m := range list {
+			s, err := schemas.ParseSubject(m.Subject)
+			if err != nil || s.Tick || s.Kind != schemas.KindLog || m.Header[schemas.HeaderFinal] != "" {
+				continue
+			}
+			if before, ok := lanes[m.Subject]; ok && m.Header[schemas.HeaderCounter] != "" {
+				return stream, before
+			}
+			lanes[m.Subject] = i
+		}
 	}
-	return i
+	t.Fatal("no lane has two frames")
+	return "", 0
 }
 
 // edit changes the text of a stored frame.
 func (e *evidence) edit(t *testing.T, change func(string) string) {
 	t.Helper()
-	m := &e.streams["EVENTS_0"][e.frame(t)]
+	stream, i := e.frame(t)
+	m := &e.streams[stream][i]
 	text, err := schemas.Unpack(nil, m.Data, schemas.FrameDecoded)
 	if err != nil {
 		t.Fatal(err)
