@@ -96,8 +96,8 @@ func openEvents(m *held) {
 	if _, m.bad = schemas.ParseSubject(m.name); m.bad != nil || m.subject.Tick {
 		return
 	}
-	var body []byte
-	if body, m.bad = schemas.Unpack(nil, m.data, schemas.FrameDecoded); m.bad != nil {
+	body := m.unpack()
+	if m.bad != nil {
 		return
 	}
 	for _, line := range schemas.Lines(body) {
@@ -109,13 +109,11 @@ func openEvents(m *held) {
 func decodeEvent(d *Delivery, it *item) error {
 	m := it.of
 	at := it.position()
-	e, err := schemas.Decode(it.line, schemas.Origin{
+	d.Position, d.Arrival, d.Attempt, d.Redriven = at, m.arrival, it.attempts+1, m.redriven
+	var err error
+	d.Event, err = schemas.Decode(it.line, schemas.Origin{
 		Kind: m.subject.Kind, Service: m.subject.Service,
 		Arrival: m.arrival, Stream: at.Stream, Seq: at.Seq, Index: at.Index,
 	})
-	if err != nil {
-		return err
-	}
-	*d = Delivery{Event: e, Position: at, Arrival: m.arrival, Attempt: it.attempts + 1, Redriven: m.redriven}
-	return nil
+	return err
 }

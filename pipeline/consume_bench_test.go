@@ -1,12 +1,14 @@
 package pipeline_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/dermai/millrace/internal/traffic"
 	"github.com/dermai/millrace/pipeline"
 	"github.com/dermai/millrace/pipeline/pipelinetest"
 	"github.com/dermai/millrace/schemas"
@@ -14,14 +16,25 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// benchLine is an event of common size.
-const benchLine = `{"timestamp":"2026-01-02T03:04:05.678Z","level":"INFO","logger":"api","message":"API request","request_id":"0af7651916cd43dd8448eb211c80319c","attributes":{"method":"GET","path":"/api/v1/patients/1234","status_code":200,"duration_ms":12.5,"client":"10.0.0.7"},"instance":"web-1","trace_id":"4bf92f3577b34da6a3ce929d0e0e4736"}`
+// benchLines are log events of the generator.
+func benchLines() [][]byte {
+	g, now := traffic.New(traffic.Config{}), time.Now().UnixNano()
+	var lines [][]byte
+	for len(lines) < 1000 {
+		if line, kind, _ := g.AppendLine(nil, now); kind == schemas.KindLog {
+			lines = append(lines, append(line, '\n'))
+		}
+	}
+	return lines
+}
 
 // BenchmarkConsume compares Consume, and a durable consumer of nats.go with
 // explicit acknowledgements, on the same stored events: one a message, and 1,000
 // a frame. The unit is an event.
 func BenchmarkConsume(b *testing.B) {
-	for _, per := range []int{1, 1000} {
+	lines := benchLines()
+	frame := schemas.Pack(nil, bytes.Join(lines, nil))
+	for _, per := range []int{1, len(lines)} {
 		s := pipelinetest.Start(b)
 		c := s.Connect(b)
 		if _, err := pipeline.Apply(b.Context(), c, pipeline.Layout{Partitions: 1, Sync: s.Sync}, false); err != nil {
@@ -31,11 +44,6 @@ func BenchmarkConsume(b *testing.B) {
 		if per > 1 {
 			messages = 300
 		}
-		var line []byte
-		for range per {
-			line = append(append(line, benchLine...), '\n')
-		}
-		body := schemas.Pack(nil, line)
 		nc, err := nats.Connect(s.URL())
 		if err != nil {
 			b.Fatal(err)
@@ -48,6 +56,10 @@ func BenchmarkConsume(b *testing.B) {
 		for i := range messages {
 			if i%1000 == 0 {
 				<-js.PublishAsyncComplete()
+			}
+			body := lines[i%len(lines)]
+			if per > 1 {
+				body = frame
 			}
 			if _, err := js.PublishAsync("ingest.log.shop", body); err != nil {
 				b.Fatal(err)

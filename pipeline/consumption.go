@@ -157,7 +157,7 @@ func (c *consumption[D]) work(running, handling context.Context) {
 		most = max(most, pieces)
 	}
 	var items, given []*item
-	var read, batch []D
+	var read []D
 	for {
 		var turn turn
 		if items, turn = c.hand.take(items[:0], most); len(items) == 0 {
@@ -175,6 +175,7 @@ func (c *consumption[D]) work(running, handling context.Context) {
 		if c.sub.Concurrency == 1 {
 			<-turn.come
 		}
+		first, end := 0, 0 // of what is read, wanted and not yet given
 		for i, it := range items {
 			if handling.Err() != nil || running.Err() != nil && !it.of.touched.Load() {
 				it.fate = dropped
@@ -183,18 +184,21 @@ func (c *consumption[D]) work(running, handling context.Context) {
 			if !c.wants(handling, &read[i], it) {
 				continue
 			}
-			if batch, given = append(batch, read[i]), append(given, it); len(batch) == c.most {
-				c.give(handling, batch, given)
-				batch, given = batch[:0], given[:0]
+			if i > end {
+				read[end] = read[i]
+			}
+			given = append(given, it)
+			if end++; end-first == c.most {
+				c.give(handling, read[first:end:end], given)
+				first, given = end, given[:0]
 			}
 		}
-		if len(batch) > 0 {
-			c.give(handling, batch, given)
+		if end > first {
+			c.give(handling, read[first:end:end], given)
+			given = given[:0]
 		}
 		close(turn.over)
 		clear(read)
-		clear(batch[:cap(batch)])
-		batch, given = batch[:0], given[:0]
 		c.hand.giveBack(items)
 	}
 }

@@ -27,6 +27,7 @@ type held struct {
 	arrival  int64    // Unix ns
 	redriven int      // times that it was taken out of quarantine
 
+	memory  *[]byte     // of the unpacked body, of bodies; nil: it was not packed
 	bad     error       // the message as a whole cannot be read
 	lines   [][]byte    // its items that were not yet given
 	next    int         // number of lines[0]
@@ -189,6 +190,22 @@ func (h *hand) lines(into []*item, most int) []*item {
 // packed tells a body that is larger than it looks.
 func packed(data []byte) bool { return bytes.HasPrefix(data, []byte{0x28, 0xb5, 0x2f, 0xfd}) }
 
+// bodies keeps the memory of unpacked bodies whose messages are settled.
+var bodies = sync.Pool{New: func() any { return new([]byte) }}
+
+// unpack gives the body of a message, until that is settled.
+func (m *held) unpack() (body []byte) {
+	if !packed(m.data) {
+		body, m.bad = schemas.Unpack(nil, m.data, schemas.FrameDecoded)
+		return body
+	}
+	m.memory = bodies.Get().(*[]byte)
+	if body, m.bad = schemas.Unpack(*m.memory, m.data, schemas.FrameDecoded); m.bad == nil {
+		*m.memory = body
+	}
+	return body
+}
+
 // unwrap opens the next message, or several plain ones. Under the lock, which
 // it gives up meanwhile. One worker at a time does, which keeps the order, and the
 // memory of what is unpacked in bounds.
@@ -316,6 +333,10 @@ func (h *hand) settle(it *item) {
 func (h *hand) end(m *held) {
 	delete(m.source.held, m.seq)
 	h.bytes -= m.weight
+	if m.memory != nil {
+		bodies.Put(m.memory)
+		m.memory = nil
+	}
 	m.source.answer(m)
 	if h.room != nil && h.bytes < h.limit/2 {
 		close(h.room)

@@ -72,7 +72,10 @@ func Decode(line []byte, o Origin) (Event, error) {
 			e.Time = o.Arrival
 		}
 		if e.ID == "" {
-			e.ID = o.Stream + "/" + strconv.FormatUint(o.Seq, 10) + "/" + strconv.Itoa(o.Index)
+			var buf [64]byte
+			id := append(append(buf[:0], o.Stream...), '/')
+			id = append(strconv.AppendUint(id, o.Seq, 10), '/')
+			e.ID = string(strconv.AppendInt(id, int64(o.Index), 10))
 		}
 	}
 	if e.Kind == KindMetric && !d.hasValue {

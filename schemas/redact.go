@@ -107,7 +107,7 @@ func (r *redactor) text(s string) string {
 
 // json redacts JSON text, which is written anew if anything was replaced.
 func (r *redactor) json(s string) (string, bool) {
-	w := walker{s: s}
+	w := newWalker([]byte(s))
 	w.skipSpace()
 	v, err := w.value(0)
 	if err != nil {

@@ -1,7 +1,6 @@
 package schemas
 
 import (
-	"encoding/binary"
 	"math/bits"
 	"strconv"
 	"strings"
@@ -22,25 +21,28 @@ const maxDepth = 32
 // At the first fault of syntax it stands still: broken is set, and every loop
 // ends. What it gave until then is worth nothing.
 type walker struct {
-	line   []byte // the text
-	s      string // a copy, with a zero byte, which is nowhere valid, behind it
+	s      string // a copy of the text, with padding behind it
 	i      int    // of the next byte
 	clone  bool   // values are copied, not cut out of s
 	broken bool
 }
 
+// padding is of zero bytes, which are nowhere valid: eight can be looked at
+// wherever the text goes on.
+const padding = "\x00\x00\x00\x00\x00\x00\x00\x00"
+
 func newWalker(line []byte) walker {
 	var b strings.Builder
-	b.Grow(len(line) + 1)
+	b.Grow(len(line) + len(padding))
 	b.Write(line)
-	b.WriteByte(0)
-	return walker{line: line, s: b.String(), clone: len(line) > shareBytes}
+	b.WriteString(padding)
+	return walker{s: b.String(), clone: len(line) > shareBytes}
 }
 
 // atEnd tells whether only white space is left.
 func (w *walker) atEnd() bool {
 	w.skipSpace()
-	return w.i == len(w.s)-1
+	return w.i == len(w.s)-len(padding)
 }
 
 // skipSpace moves to the next byte that means something and returns it.
@@ -125,35 +127,37 @@ func (w *walker) skipText() (escaped, beyond bool) {
 		w.broken = true
 		return false, false
 	}
-	w.i++
+	s, i := w.s, w.i+1
 	for high := uint64(0); ; {
-		for w.i+8 <= len(w.line) {
-			eight := binary.LittleEndian.Uint64(w.line[w.i:])
-			high |= eight
-			stop := stopsText(eight)
-			w.i += bits.TrailingZeros64(stop) / 8 // 8 without a stop
-			if stop != 0 {
-				break
-			}
+		eight := load(s, i)
+		high |= eight
+		stop := stopsText(eight)
+		i += bits.TrailingZeros64(stop) / 8 // 8 without a stop
+		if stop == 0 {
+			continue
 		}
-		switch c := w.s[w.i]; {
-		case c == '"':
-			w.i++
+		switch s[i] {
+		case '"':
+			w.i = i + 1
 			return escaped, high&highBits != 0
-		case c == '\\':
+		case '\\':
 			escaped = true
-			w.i++
-			if c := w.s[w.i]; c == '"' || c == '\\' {
-				w.i++
+			i++
+			if c := s[i]; c == '"' || c == '\\' {
+				i++
 			}
-		case c < ' ':
+		default: // a control character
 			w.broken = true
 			return false, false
-		default: // near the end of the line
-			high |= uint64(c)
-			w.i++
 		}
 	}
+}
+
+// load reads eight bytes, the first of them lowest.
+func load(s string, i int) uint64 {
+	s = s[i : i+8]
+	return uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
+		uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
 }
 
 const (
@@ -217,7 +221,13 @@ func (w *walker) number() (float64, *DecodeError) {
 	if w.broken {
 		return 0, nil
 	}
-	f, err := strconv.ParseFloat(w.s[start:w.i], 64)
+	text := w.s[start:w.i]
+	if len(text) <= 15 { // a double holds each such integer
+		if n := digits(text); n >= 0 {
+			return float64(n), nil
+		}
+	}
+	f, err := strconv.ParseFloat(text, 64)
 	if err != nil {
 		return 0, &DecodeError{Reason: "number is out of the range of a double", Mend: "send it as a string"}
 	}
