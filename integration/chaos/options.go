@@ -18,16 +18,19 @@ type Options struct {
 	Storm      time.Duration `json:"storm"`  // while faults are made
 	Calm       time.Duration `json:"calm"`   // traffic after the last heal
 	Bug        string        `json:"bug,omitempty"`
+	Least      int           `json:"least,omitempty"` // kinds of fault that the seed draws at least
 }
 
 // draw fills what is not given: a quarter of the runs has no fault, a quarter
-// one, a quarter two, and a quarter three or more, up to all.
+// one, a quarter two, and a quarter three or more, up to all; Least lifts those
+// that have fewer.
 func (o *Options) draw() {
 	rng := rand.New(rand.NewSource(o.Seed))
 	count := rng.Intn(4)
 	if count == 3 {
 		count += rng.Intn(len(faults))
 	}
+	count = max(count, o.Least)
 	processors, order := 2+rng.Intn(3), rng.Perm(len(faults))
 	if o.Servers == 0 {
 		o.Servers = 1
