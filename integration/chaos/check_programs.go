@@ -5,13 +5,14 @@ import (
 	"strings"
 )
 
-// checkPrograms: no program ends by itself, but at its start for want of a broker.
+// checkPrograms: no program ends by itself, but at its start for want of a broker,
+// and all end when they are told to.
 func checkPrograms(e *evidence, _ *Counts, fault func(string, ...any)) {
 	for _, p := range e.ended {
 		if p.Restarted {
 			continue
 		}
-		fault("%s ended by itself (%s): %s", p.Program, p.Error, p.Last)
+		fault("%s ended by itself or not at all (%s): %s", p.Program, p.Error, p.Last)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand"
 	"net"
 	"os"
 	"path/filepath"
@@ -31,6 +32,7 @@ type cluster struct {
 	network    *network // of the servers, where there are several; nil: loopback
 	disks      disks
 	partitions int
+	ports      map[string]bool // that programs of this run have
 }
 
 // server is a nats-server.
@@ -43,7 +45,7 @@ type server struct {
 
 // newCluster writes the configuration; start begins it.
 func newCluster(o *Options, bin, dir, receivers string) (*cluster, error) {
-	c := &cluster{o: o, bin: bin, dir: dir, receivers: receivers, partitions: 4}
+	c := &cluster{o: o, bin: bin, dir: dir, receivers: receivers, partitions: 4, ports: map[string]bool{}}
 	for _, d := range []string{"data", "nats"} {
 		if err := os.MkdirAll(filepath.Join(dir, d), 0o700); err != nil {
 			return c, err
@@ -149,7 +151,7 @@ func (c *cluster) prepare(s *server, name string) error {
 			return err
 		}
 	}
-	port, err := freePort()
+	port, err := c.freePort()
 	if err != nil {
 		return err
 	}
@@ -217,7 +219,7 @@ func (c *cluster) program(name, binary string, args ...string) (*process, error)
 
 // daemon prepares one of our programs.
 func (c *cluster) daemon(name, binary string) (*process, error) {
-	port, err := freePort()
+	port, err := c.freePort()
 	if err != nil {
 		return nil, err
 	}
@@ -337,12 +339,24 @@ func (c *cluster) close() error {
 	return errors.Join(append(faults, c.disks.close())...)
 }
 
-// freePort is a port of loopback that nobody listened on a moment ago.
-func freePort() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
+// Ports that servers get lie below those that the kernel gives to connections (from
+// 32768 on), so that a port stays that of its program while the program is down.
+const firstPort, lastPort = 12000, 32000
+
+// freePort is a port of loopback that nobody in this run has, or listened on a
+// moment ago.
+func (c *cluster) freePort() (string, error) {
+	var err error
+	for range 100 {
+		port := strconv.Itoa(firstPort + rand.Intn(lastPort-firstPort))
+		if c.ports[port] {
+			continue
+		}
+		var l net.Listener
+		if l, err = net.Listen("tcp", net.JoinHostPort("127.0.0.1", port)); err == nil {
+			c.ports[port] = true
+			return port, l.Close()
+		}
 	}
-	defer l.Close()
-	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port), nil
+	return "", fmt.Errorf("no port is free: %w", err)
 }

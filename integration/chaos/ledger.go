@@ -48,7 +48,7 @@ type Fired struct {
 	Error  string    `json:"error,omitempty"` // it could not be made, or not healed
 }
 
-// Ended is a program that ended although nobody ended it.
+// Ended is a program that ended although nobody ended it, or did not end in order.
 type Ended struct {
 	Program string    `json:"program"`
 	At      time.Time `json:"at"`

@@ -13,7 +13,7 @@
 // Each run prints its seed and its options, and keeps its ledgers in a directory
 // where it did not pass. A run passes only if each of its faults was made, events
 // were sent meanwhile, and it drained; otherwise it is unknown. The exit status is
-// 1 if a run failed.
+// 1 if a run failed, or if none passed.
 package main
 
 import (
@@ -180,8 +180,11 @@ func (c *config) runs(ctx context.Context, out io.Writer) (err error) {
 		}
 	}
 	fmt.Fprintf(out, "%d passed, %d failed, %d unknown\n", outcomes[outcomePass], outcomes[outcomeFail], outcomes[outcomeUnknown])
-	if outcomes[outcomeFail] > 0 {
+	switch {
+	case outcomes[outcomeFail] > 0:
 		return errors.New("a promise was broken; the ledgers are in " + c.dir)
+	case outcomes[outcomePass] == 0:
+		return errors.New("no run proved anything; the ledgers are in " + c.dir)
 	}
 	return nil
 }
@@ -195,18 +198,24 @@ func (c *config) one(ctx context.Context, o *Options, bin string, out io.Writer)
 	dir := filepath.Join(c.dir, fmt.Sprintf("seed-%d", o.Seed))
 	fmt.Fprintf(out, "%s -dir %s\n", o.again(), c.dir)
 	began := time.Now()
-	if err := execute(ctx, o, bin, dir); err != nil {
-		return nil, 0, fmt.Errorf("seed %d, in %s: %w", o.Seed, dir, err)
-	}
+	err := execute(ctx, o, bin, dir)
 	took := time.Since(began)
-	e, err := readEvidence(dir)
-	if err != nil {
-		return nil, 0, err
+	if ctx.Err() != nil {
+		return nil, took, ctx.Err()
 	}
-	v := judge(e)
+	var v Verdict
+	if err != nil { // there is no whole evidence
+		v = Verdict{Outcome: outcomeUnknown, Why: []string{err.Error()}}
+	} else {
+		e, err := readEvidence(dir)
+		if err != nil {
+			return nil, took, fmt.Errorf("seed %d, in %s: %w", o.Seed, dir, err)
+		}
+		v = judge(e)
+	}
 	fmt.Fprintf(out, "%.1f s: %s\n", took.Seconds(), v)
 	if v.Outcome == outcomePass && !c.keep {
-		err = os.RemoveAll(dir)
+		return &v, took, os.RemoveAll(dir)
 	}
-	return &v, took, err
+	return &v, took, nil
 }

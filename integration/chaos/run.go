@@ -290,7 +290,9 @@ func (r *run) rest(ctx context.Context) error {
 		faults = append(faults, os.WriteFile(filepath.Join(r.dir, dirMetrics, p.name), []byte(text), 0o600))
 	}
 	for _, p := range r.cluster.daemons() {
-		faults = append(faults, p.stop())
+		if err := p.stop(); err != nil {
+			r.ended.add(Ended{Program: p.name, At: time.Now(), Error: err.Error(), Last: lastOf(p.log.Name())})
+		}
 	}
 	if err := r.cluster.once(ctx, "archive", "flush"); err != nil {
 		r.times.Fault, r.times.Drained = err.Error(), time.Time{}
