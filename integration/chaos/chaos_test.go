@@ -37,7 +37,7 @@ func TestRun(t *testing.T) {
 	if v.Outcome != outcomePass {
 		t.Fatalf("%s\n%s", v.Outcome, logs(dir))
 	}
-	if c := v.Counts; c.Stored < 500 || c.Faults < 3 || c.Transitions < 3 || c.Notifications < 2 || c.Messages < 100 {
+	if c := v.Counts; c.Stored < 500 || c.Faults < 3 || c.Transitions < 3 || c.Backtested < 3 || c.Notifications < 2 || c.Messages < 100 {
 		t.Errorf("it was about little: %+v", c)
 	}
 	for name, spoil := range spoils {
@@ -112,22 +112,8 @@ var spoils = map[string]func(t *testing.T, e *evidence){
 		}
 		t.Fatal("no partition has commits enough")
 	},
-	"transitions: an alert was missed": func(t *testing.T, e *evidence) {
-		list := e.streams[schemas.StreamAlerts]
-		for i := range list {
-			var d schemas.Decision
-			if list[i].Header[schemas.HeaderType] != schemas.TypeDecision || schemas.DecodeInto(list[i].Data, &d) != nil || len(d.Transitions) == 0 {
-				continue
-			}
-			d.Transitions = nil
-			data, err := schemas.Encode(d)
-			if err != nil {
-				t.Fatal(err)
-			}
-			list[i].Data = data
-			return
-		}
-	},
+	"transitions: an alert was missed":     func(t *testing.T, e *evidence) { e.streams.missAlert(t) },
+	"backtest: the archive lacks an alert": func(t *testing.T, e *evidence) { e.archived.missAlert(t) },
 	"notifications: one never arrived": func(_ *testing.T, e *evidence) {
 		id := e.planned[0].ID
 		for i := range e.told {
@@ -184,6 +170,26 @@ func (e *evidence) frame(t *testing.T) (stream string, index int) {
 	}
 	t.Fatal("no lane has two frames")
 	return "", 0
+}
+
+// missAlert takes the transitions out of a decision.
+func (s streams) missAlert(t *testing.T) {
+	t.Helper()
+	list := s[schemas.StreamAlerts]
+	for i := range list {
+		var d schemas.Decision
+		if list[i].Header[schemas.HeaderType] != schemas.TypeDecision || schemas.DecodeInto(list[i].Data, &d) != nil || len(d.Transitions) == 0 {
+			continue
+		}
+		d.Transitions = nil
+		data, err := schemas.Encode(d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		list[i].Data = data
+		return
+	}
+	t.Fatal("nothing was decided")
 }
 
 // edit changes the text of a stored frame.

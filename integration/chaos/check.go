@@ -34,6 +34,7 @@ type Counts struct {
 	Faults        int `json:"faults"`
 	Messages      int `json:"messages"` // archived
 	Transitions   int `json:"transitions"`
+	Backtested    int `json:"backtested,omitzero"` // transitions that were decided again from the archive
 	Notifications int `json:"notifications"`
 	Repeats       int `json:"repeats"`
 
@@ -62,6 +63,7 @@ var checks = []struct {
 	{"transitions", checkTransitions},
 	{"notifications", checkNotifications},
 	{"archive", checkArchive},
+	{"backtest", checkBacktest},
 	{"programs", checkPrograms},
 	{"bounds", checkBounds},
 	{"counters", checkCounters},
@@ -161,8 +163,8 @@ func doubts(e *evidence) []string {
 func (v Verdict) String() string {
 	var b strings.Builder
 	c := v.Counts
-	fmt.Fprintf(&b, "%s: %d events sent, %d stored; %d faults; %d transitions, %d notifications, %d repeated; %d messages archived; flow back after %s, decided after %s, slowest change %s",
-		v.Outcome, c.Events, c.Stored, c.Faults, c.Transitions, c.Notifications, c.Repeats, c.Messages,
+	fmt.Fprintf(&b, "%s: %d events sent, %d stored; %d faults; %d transitions (%d again from the archive), %d notifications, %d repeated; %d messages archived; flow back after %s, decided after %s, slowest change %s",
+		v.Outcome, c.Events, c.Stored, c.Faults, c.Transitions, c.Backtested, c.Notifications, c.Repeats, c.Messages,
 		v.Flow.Round(time.Millisecond), v.Lag.Round(time.Millisecond), v.Slowest.Round(time.Millisecond))
 	for _, w := range v.Why {
 		fmt.Fprintf(&b, "\n  unknown: %s", w)
