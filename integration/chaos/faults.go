@@ -36,6 +36,7 @@ var faults = []*fault{
 	{"full", "the disk of the broker, or that of the spool and the archive, is full", onDisks, makeFull},
 	{"leader", "the leader of a stream steps down", onServers, makeLeader},
 	{"partition", "a server has no network, or no way to another one", onServers, makePartition},
+	{"resize", "the processors are 1, 4, 2, 5 and 1; those that are too many are stopped or killed", always, makeResize},
 }
 
 func faultNamed(name string) *fault {

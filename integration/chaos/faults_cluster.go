@@ -51,6 +51,41 @@ func makeScale(ctx context.Context, r *run, rng *rand.Rand) (Fired, error) {
 	return made, errors.Join(faults...)
 }
 
+// sizes are numbers of processors, one after the other; five, where a run has fewer,
+// are all that it has.
+var sizes = []int{1, 4, 2, 5, 1}
+
+// makeResize goes through the sizes. Processors that other faults hold are none of
+// its own.
+func makeResize(ctx context.Context, r *run, rng *rand.Rand) (Fired, error) {
+	var own, away []*process // of own, the last ones are away
+	for p := hold(rng, r.cluster.processors); p != nil; p = hold(rng, r.cluster.processors) {
+		defer p.held.Unlock()
+		own = append(own, p)
+	}
+	if len(own) < 2 {
+		return Fired{}, errBusy
+	}
+	made := Fired{Target: "processors"}
+	var faults []error
+	for _, size := range append(sizes, len(own)) {
+		there := len(own) - len(away)
+		for ; there > size; there-- {
+			p, end := own[there-1], (*process).stop
+			if rng.Intn(2) == 0 {
+				end = (*process).kill
+			}
+			faults, away = append(faults, end(p)), append(away, p)
+		}
+		for ; there < min(size, len(own)); there++ {
+			faults, away = append(faults, own[there].start("")), away[:len(away)-1]
+		}
+		made.Detail += fmt.Sprintf("%d ", there)
+		rest(ctx, between(rng, 500*time.Millisecond, 3*time.Second))
+	}
+	return made, errors.Join(faults...)
+}
+
 // makeOpen opens a partition, up to six in all.
 func makeOpen(ctx context.Context, r *run, _ *rand.Rand) (Fired, error) {
 	c := r.cluster

@@ -64,7 +64,7 @@ func flags(args []string) (*config, error) {
 	set := flag.NewFlagSet("chaos", flag.ContinueOnError)
 	set.Int64Var(&c.Seed, "seed", 0, "makes every choice of one run; 0: runs with seeds of the clock")
 	set.IntVar(&c.Servers, "servers", 0, "number of nats-servers, 1 or 3; 0: the seed says")
-	set.IntVar(&c.Processors, "processors", 0, "number of processors; 0: the seed says, 2 to 4")
+	set.IntVar(&c.Processors, "processors", 0, "number of processors; 0: the seed says, 2 to 5")
 	set.StringVar(&c.faults, "faults", "", "kinds of faults with commas between them, none or all; \"\": the seed says\n"+faultHelp())
 	set.IntVar(&c.Least, "least", 0, "kinds of fault that a seed draws at least")
 	set.DurationVar(&c.Storm, "storm", 0, "how long faults are made; 0: 10s")

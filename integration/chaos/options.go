@@ -31,7 +31,7 @@ func (o *Options) draw() {
 		count += rng.Intn(len(faults))
 	}
 	count = max(count, o.Least)
-	processors, order := 2+rng.Intn(3), rng.Perm(len(faults))
+	processors, order := 2+rng.Intn(4), rng.Perm(len(faults))
 	if o.Servers == 0 {
 		o.Servers = 1
 		if rng.Intn(3) == 0 && possibleNetwork() == nil {

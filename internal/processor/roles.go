@@ -88,14 +88,18 @@ func (r *roles) hold(ctx context.Context, ro role, flow *ops.Flow, active func()
 	defer cancel()
 	if !ro.standby {
 		watcher.Go(func() {
-			for active() && ctx.Err() == nil {
-				changes := r.changes()
+			defer cancel()
+			for {
+				changes := r.changes() // before the look: what changes behind it is seen
+				if !active() {
+					return
+				}
 				select {
 				case <-ctx.Done():
+					return
 				case <-changes:
 				}
 			}
-			cancel()
 		})
 	}
 	log := r.conn.Log()
