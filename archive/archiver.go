@@ -60,7 +60,7 @@ func NewArchiver(log fence.Log, store Store, cfg Config) (*Archiver, error) {
 		cfg.Metrics = NewMetrics(nil)
 	}
 	class, err := classOf(cfg.Stream)
-	return &Archiver{log: log, store: store, cfg: cfg, class: class, codec: newCodec()}, err
+	return &Archiver{log: log, store: store, cfg: cfg, class: class, codec: new(codec)}, err
 }
 
 // Tip is the end of the chain as far as this archiver knows it.

@@ -133,7 +133,7 @@ func catObject(ctx context.Context, store Store, o Named, tip *Tip, f *Filter, f
 	defer body.Close()
 	r := NewReader(body)
 	if off > 0 {
-		r = newPartialReader(body, off, newCodec())
+		r = newPartialReader(body, off, new(codec))
 	}
 	for {
 		rec, err := r.Next()

@@ -109,8 +109,8 @@ func holds(ctx context.Context, store Store, key string, body []byte) (bool, err
 // which message that both hold differs; 0 for none. What one of them lacks is
 // recorded in its index.
 func compare(a, b []byte) (seq uint64, err error) {
-	ra := newPartialReader(bytes.NewReader(a), 0, newCodec())
-	rb := newPartialReader(bytes.NewReader(b), 0, newCodec())
+	ra := newPartialReader(bytes.NewReader(a), 0, new(codec))
+	rb := newPartialReader(bytes.NewReader(b), 0, new(codec))
 	x, errA := ra.Next()
 	y, errB := rb.Next()
 	for errA == nil && errB == nil {

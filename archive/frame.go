@@ -2,8 +2,8 @@ package archive
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/klauspost/compress/zstd"
 )
@@ -34,26 +34,45 @@ const (
 	maxHead    = maxPayload
 )
 
-// codec compresses and decompresses payloads. It is not safe for concurrent use.
-type codec struct {
-	enc   *zstd.Encoder
-	check *zstd.Decoder // for frames that clients sent
-	dec   *zstd.Decoder // for our own
-	buf   []byte        // decoded payload
-	out   []byte        // encoded payload
+// encoders and decoders keep memory between calls; they hold no state, so that what
+// comes out does not depend on what went through before. The errors are about options
+// only, and these are fixed.
+var (
+	encoders = sync.Pool{New: func() any {
+		enc, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(1<<20))
+		if err != nil {
+			panic("archive: " + err.Error())
+		}
+		return enc
+	}}
+	foreign = newDecoders(maxDecoded) // for frames that clients sent
+	own     = newDecoders(maxPayload)
+)
+
+// newDecoders makes decoders of frames with at most limit bytes of content.
+func newDecoders(limit uint64) *sync.Pool {
+	return &sync.Pool{New: func() any {
+		dec, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1),
+			zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderMaxMemory(limit))
+		if err != nil {
+			panic("archive: " + err.Error())
+		}
+		return dec
+	}}
 }
 
-func newCodec() *codec {
-	// The errors are about options only, and these are fixed.
-	enc, err1 := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(1<<20))
-	check, err2 := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1),
-		zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderMaxMemory(maxDecoded))
-	dec, err3 := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1),
-		zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderMaxMemory(maxPayload))
-	if err := errors.Join(err1, err2, err3); err != nil {
-		panic("zstd options: " + err.Error())
-	}
-	return &codec{enc: enc, check: check, dec: dec}
+// decode decodes a frame into the memory of dst, or into new memory.
+func decode(pool *sync.Pool, frame, dst []byte) ([]byte, error) {
+	dec := pool.Get().(*zstd.Decoder)
+	defer pool.Put(dec)
+	return dec.DecodeAll(frame, dst[:0])
+}
+
+// codec compresses and decompresses payloads, and keeps the memory of the last. The
+// zero value is ready. It is not safe for concurrent use.
+type codec struct {
+	buf []byte // decoded payload
+	out []byte // encoded payload
 }
 
 // stored returns the zstd frame under which a payload is kept, valid until the
@@ -65,7 +84,9 @@ func (c *codec) stored(payload []byte) (frame []byte, packed, newline bool) {
 	if ok {
 		return payload, false, len(text) > 0 && text[len(text)-1] != '\n'
 	}
-	c.out = c.enc.EncodeAll(payload, c.out[:0])
+	enc := encoders.Get().(*zstd.Encoder)
+	defer encoders.Put(enc)
+	c.out = enc.EncodeAll(payload, c.out[:0])
 	return c.out, true, payload[len(payload)-1] != '\n'
 }
 
@@ -80,7 +101,7 @@ func (c *codec) frame(payload []byte) (content []byte, ok bool) {
 	if frameLen(payload, &h) != len(payload) {
 		return nil, false
 	}
-	content, err := c.check.DecodeAll(payload, c.buf[:0])
+	content, err := decode(foreign, payload, c.buf)
 	if err != nil {
 		return nil, false
 	}
@@ -91,7 +112,7 @@ func (c *codec) frame(payload []byte) (content []byte, ok bool) {
 // unpack decodes a payload that was compressed by stored. It is valid until the
 // next call.
 func (c *codec) unpack(frame []byte, size int) ([]byte, error) {
-	b, err := c.dec.DecodeAll(frame, c.buf[:0])
+	b, err := decode(own, frame, c.buf)
 	if err != nil {
 		return nil, err
 	}

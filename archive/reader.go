@@ -75,7 +75,7 @@ type Reader struct {
 
 // NewReader reads an object from its beginning.
 func NewReader(r io.Reader) *Reader {
-	return &Reader{r: bufio.NewReader(r), codec: newCodec(), sum: sha256.New()}
+	return &Reader{r: bufio.NewReader(r), codec: new(codec), sum: sha256.New()}
 }
 
 // newPartialReader reads messages from offset off of an object on, and knows

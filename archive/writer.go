@@ -36,7 +36,7 @@ type Writer struct {
 }
 
 // NewWriter begins the next object of a chain on w.
-func NewWriter(w io.Writer, tip Tip) *Writer { return newWriter(w, tip, newCodec()) }
+func NewWriter(w io.Writer, tip Tip) *Writer { return newWriter(w, tip, new(codec)) }
 
 func newWriter(w io.Writer, tip Tip, c *codec) *Writer {
 	return &Writer{w: w, codec: c, name: tip.Name, sum: sha256.New(), x: Index{

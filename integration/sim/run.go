@@ -38,6 +38,9 @@ func Run(o Options) (Stats, error) {
 	w.faulty()
 	err := w.finish()
 	w.stats.Choices = w.dice.n
+	if o.Trace != nil {
+		w.broker.note("the run stored %s", w.digest())
+	}
 	if err != nil {
 		return w.stats, fmt.Errorf("seed %d: %w", o.Seed, err)
 	}
@@ -139,14 +142,15 @@ func (w *world) check(kept fence.Log) error {
 	if err != nil {
 		return err
 	}
+	partials := w.partials()
 	return errors.Join(
 		reference.Differ("oracle", live, oracle.Transitions(schedule, events, schemas.Telemetry, last)),
 		reference.Differ("undisturbed run", live, undisturbed),
 		reference.Differ("backtest", live, w.backtest(archived, reference.Events(recorded), last)),
 		w.lossless(messages),
-		w.setAside(messages),
-		w.counted(rows, last),
-		w.counts(stored(messages)),
+		w.setAside(messages, partials),
+		w.counted(rows, partials, last),
+		w.counts(partials, stored(messages)),
 		w.shows(live),
 		w.planned(),
 		w.delivered(),
@@ -188,16 +192,30 @@ func (w *world) lossless(messages []reference.Message) error {
 	return nil
 }
 
-// setAside checks that each line that is no event is in quarantine, as far as the
-// partitions are reduced.
-func (w *world) setAside(messages []reference.Message) error {
-	to := map[schemas.Partition]schemas.Position{}
+// partial is a commit of a reducer, and the message that holds it.
+type partial struct {
+	schemas.Partial
+	entry fence.Entry
+}
+
+// partials are all commits of reducers, in order.
+func (w *world) partials() (list []partial) {
 	for _, e := range w.broker.stream(schemas.StreamPartials).entries {
 		if e.Header[schemas.HeaderType] != schemas.TypeGenesis {
-			var part schemas.Partial
-			must(schemas.DecodeInto(e.Data, &part))
-			to[part.Partition] = part.To
+			p := partial{entry: e}
+			must(schemas.DecodeInto(e.Data, &p.Partial))
+			list = append(list, p)
 		}
+	}
+	return list
+}
+
+// setAside checks that each line that is no event is in quarantine, as far as the
+// partitions are reduced.
+func (w *world) setAside(messages []reference.Message, partials []partial) error {
+	to := map[schemas.Partition]schemas.Position{}
+	for _, part := range partials {
+		to[part.Partition] = part.To
 	}
 	for _, m := range messages {
 		for i, e := range m.Events {
@@ -306,17 +324,12 @@ func decideTo(d *engine.Decider, last int64) (list []schemas.Transition) {
 
 // counted compares the rows that the reducers committed with those of the
 // undisturbed run: the same samples in the same panes.
-func (w *world) counted(want []schemas.Row, last int64) error {
+func (w *world) counted(want []schemas.Row, partials []partial, last int64) error {
 	count := map[schemas.RowKey]int64{}
 	for _, r := range want {
 		count[r.RowKey] += r.Fold.N
 	}
-	for _, e := range w.broker.stream(schemas.StreamPartials).entries {
-		if e.Header[schemas.HeaderType] == schemas.TypeGenesis {
-			continue
-		}
-		var part schemas.Partial
-		must(schemas.DecodeInto(e.Data, &part))
+	for _, part := range partials {
 		for _, r := range part.Rows {
 			count[r.RowKey] -= r.Fold.N
 		}

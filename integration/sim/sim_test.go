@@ -3,7 +3,10 @@ package main
 import (
 	"flag"
 	"reflect"
+	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 var seeds = flag.Int64("seeds", 300, "how many runs")
@@ -22,13 +25,14 @@ func TestRuns(t *testing.T) {
 	}
 }
 
-// The same seed gives the same run.
+// The same seed gives the same run: the same faults, and the same bytes stored.
 func TestSameSeedSameRun(t *testing.T) {
 	for seed := range int64(3) {
-		first, err := Run(Options{Seed: seed})
-		again, errAgain := Run(Options{Seed: seed})
-		if first != again || (err == nil) != (errAgain == nil) {
-			t.Errorf("seed %d: %+v (%v), then %+v (%v)", seed, first, err, again, errAgain)
+		var first, again strings.Builder
+		stats, err := Run(Options{Seed: seed, Trace: &first})
+		statsAgain, errAgain := Run(Options{Seed: seed, Trace: &again})
+		if stats != statsAgain || first.String() != again.String() || (err == nil) != (errAgain == nil) {
+			t.Errorf("seed %d: %+v (%v), then %+v (%v), and of what happened:\n%s", seed, stats, err, statsAgain, errAgain, cmp.Diff(first.String(), again.String()))
 		}
 	}
 }

@@ -17,6 +17,7 @@ import (
 type store struct {
 	w       *world
 	objects map[string][]byte
+	keys    []string // of the objects, in order
 	late    []latePut
 }
 
@@ -36,6 +37,8 @@ func (s *store) put(key string, body []byte) error {
 		return archive.ErrExists
 	}
 	s.objects[key] = body
+	i, _ := slices.BinarySearch(s.keys, key)
+	s.keys = slices.Insert(s.keys, i, key)
 	return nil
 }
 
@@ -95,15 +98,12 @@ func (s *store) Get(_ context.Context, key string, off, n int64) (io.ReadCloser,
 // List implements archive.Store.
 func (s *store) List(_ context.Context, prefix, after string) iter.Seq2[archive.Object, error] {
 	return func(yield func(archive.Object, error) bool) {
-		var keys []string
-		for key := range s.objects {
-			if strings.HasPrefix(key, prefix) && key > after {
-				keys = append(keys, key)
-			}
+		i, found := slices.BinarySearch(s.keys, max(prefix, after))
+		if found && s.keys[i] == after {
+			i++
 		}
-		slices.Sort(keys)
-		for _, key := range keys {
-			if !yield(archive.Object{Key: key, Size: int64(len(s.objects[key]))}, nil) {
+		for _, key := range slices.Clone(s.keys[i:]) { // another may be put while they are listed
+			if !strings.HasPrefix(key, prefix) || !yield(archive.Object{Key: key, Size: int64(len(s.objects[key]))}, nil) {
 				return
 			}
 		}

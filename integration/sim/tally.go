@@ -68,15 +68,10 @@ var (
 // counts compares what all reducers together counted with what is stored: every
 // event of a commit that was acknowledged exactly once; of one whose answer was
 // lost all or none, since its process may have died before it heard.
-func (w *world) counts(ids func(p schemas.Partition, from, to schemas.Position) []string) error {
+func (w *world) counts(partials []partial, ids func(p schemas.Partition, from, to schemas.Position) []string) error {
 	var errs []error
 	seen := 0
-	for _, e := range w.broker.stream(schemas.StreamPartials).entries {
-		if e.Header[schemas.HeaderType] == schemas.TypeGenesis {
-			continue
-		}
-		var part schemas.Partial
-		must(schemas.DecodeInto(e.Data, &part))
+	for _, part := range partials {
 		stored := ids(part.Partition, part.From, part.To)
 		counted := 0
 		for _, id := range stored {
@@ -86,13 +81,13 @@ func (w *world) counts(ids func(p schemas.Partition, from, to schemas.Position) 
 			}
 		}
 		seen += counted
-		unheard := w.broker.unsure[e.Header[fence.HeaderToken]]
+		unheard := w.broker.unsure[part.entry.Header[fence.HeaderToken]]
 		switch {
 		case counted == len(stored):
 		case counted == 0 && unheard:
 			w.stats.Unheard += len(stored)
 		default:
-			errs = append(errs, fmt.Errorf("partial %d, whose answer was lost: %t, has %d events, and %d are counted", e.Seq, unheard, len(stored), counted))
+			errs = append(errs, fmt.Errorf("partial %d, whose answer was lost: %t, has %d events, and %d are counted", part.entry.Seq, unheard, len(stored), counted))
 		}
 	}
 	total := 0
