@@ -69,6 +69,10 @@ powerloss: ## four minutes of power cuts and damaged files, with new seeds (root
 spool-soak: ## half an hour's events into the spool, 20 kills, 10 flipped bits (needs 4 GB; minutes)
 	$(GO) test ./integration/spoolsoak -v -timeout 60m -events 3600000 -kills 20 -flips 10
 
+.PHONY: kill-soak
+kill-soak: ## kill archivers and compactors that race 500 times (minutes)
+	$(GO) test ./archive/compact -run 'TestKill$$' -v -timeout 60m -kills 500
+
 .PHONY: fuzz
 fuzz: ## run each fuzz target for FUZZTIME (10s)
 	@set -e; for pkg in $$($(GO) list ./...); do \

@@ -2,6 +2,7 @@ package compact_test
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -52,6 +53,8 @@ func workUntilKilled(dir, what string) error {
 	}
 }
 
+var kills = flag.Int("kills", 48, "of archivers and compactors in TestKill")
+
 // TestKill kills racing archivers and compactors with SIGKILL, over and over. No
 // message is missing, and none is there twice.
 func TestKill(t *testing.T) {
@@ -64,8 +67,9 @@ func TestKill(t *testing.T) {
 	defer store.Close()
 	var last uint64
 	var segments int
-	for range 12 {
-		archivetest.Kill(t, rng, 400*time.Millisecond, dir, "archive", "archive", "compact", "compact")
+	racing := []string{"archive", "archive", "compact", "compact"}
+	for range (*kills + len(racing) - 1) / len(racing) {
+		archivetest.Kill(t, rng, 400*time.Millisecond, dir, racing...)
 		r, err := archive.Verify(t.Context(), store, archive.Options{Full: true})
 		if err != nil {
 			t.Fatal(err)
