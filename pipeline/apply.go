@@ -41,6 +41,9 @@ func Apply(ctx context.Context, c *Conn, layout Layout, dryRun bool) ([]Change, 
 	a := &applier{conn: c, asked: layout.Deployment, layout: layout.withDefaults(), log: c.Log(), dry: dryRun}
 	defer a.log.Close()
 	if err := a.run(ctx); err != nil {
+		if errors.Is(err, context.Canceled) && ctx.Err() == nil {
+			err = fmt.Errorf("the connection to the broker broke; run it again: %w", err)
+		}
 		return a.changes, fmt.Errorf("apply: %w", err)
 	}
 	return a.changes, nil

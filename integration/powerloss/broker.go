@@ -87,15 +87,21 @@ func (d *deployment) close() {
 	_ = d.store.Close()
 }
 
-// apply makes what is missing, and says how much that was.
+// apply makes what is missing, and says how much that was. It begins again where the
+// client notices only then that the broker it asks is the one that was cut.
 func (d *deployment) apply(ctx context.Context) (int, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	for !d.conn.Connected() && ctx.Err() == nil {
-		time.Sleep(20 * time.Millisecond)
+	for made := 0; ; time.Sleep(20 * time.Millisecond) {
+		if !d.conn.Connected() && ctx.Err() == nil {
+			continue
+		}
+		changes, err := pipeline.Apply(ctx, d.conn, layout, false)
+		made += len(changes)
+		if !errors.Is(err, context.Canceled) || ctx.Err() != nil {
+			return made, err
+		}
 	}
-	changes, err := pipeline.Apply(ctx, d.conn, layout, false)
-	return len(changes), err
 }
 
 // publish publishes until ctx ends, each writer's events in their order, and ends
