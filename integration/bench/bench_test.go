@@ -31,7 +31,7 @@ func TestNothingIsLost(t *testing.T) {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
 	cmd := exec.CommandContext(t.Context(), program, "--json", "--dir", t.TempDir(),
-		"--for", "2s", "--short", "500ms", "--rate", "5000", "--samples", "4")
+		"--for", "2s", "--short", "500ms", "--rate", "5000", "--samples", "4", "--handovers", "1", "--keys", "2000")
 	out, err := cmd.Output()
 	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
 		t.Fatalf("%v: %s", err, exit.Stderr)
@@ -51,6 +51,14 @@ func TestNothingIsLost(t *testing.T) {
 		}
 		Main, Door mainJob
 		Latency    struct{ Idle, Busy []int64 }
+		Handover   struct{ Stopped, Killed []int64 }
+		Groups     struct {
+			Cap   int
+			Loads []struct {
+				Firing   int
+				Overflow bool
+			}
+		}
 	}
 	if err := json.Unmarshal(out, &got); err != nil {
 		t.Fatalf("%v: %s", err, out)
@@ -81,6 +89,12 @@ func TestNothingIsLost(t *testing.T) {
 				t.Errorf("%s moved nothing", p.What)
 			}
 		}
+	}
+	if g := got.Groups; len(g.Loads) != 3 || g.Loads[0].Overflow || g.Loads[2].Firing != g.Cap {
+		t.Errorf("groups: %+v, want as many as the cap and then the overflow", g)
+	}
+	if n := len(got.Handover.Stopped) + len(got.Handover.Killed); n < 1 {
+		t.Error("no partition was handed over")
 	}
 	for name, list := range map[string][]int64{"idle": got.Latency.Idle, "busy": got.Latency.Busy} {
 		if len(list) != 4 {

@@ -6,7 +6,7 @@
 //
 //	go run ./integration/bench [flags]
 //
-// It has four parts, each on a deployment of its own:
+// It has six parts, each on a deployment of its own:
 //
 //	publish   the library stores events as fast as it can; then a processor and
 //	          an archiver catch up; then plain nats.go moves the same frames
@@ -15,6 +15,10 @@
 //	door      the same through the publisher's HTTP door
 //	latency   from the return of Publish to the stored decision that an alert
 //	          fires, idle and beside the main job's traffic
+//	handover  from the stop or the kill of a processor until another has its
+//	          partitions
+//	groups    what processes need of memory where a rule has as many groups as its
+//	          cap, one of nearly all events, and far more than its cap
 //
 // It prints Markdown tables, or one JSON object with --json. It exits with 1
 // when an event was lost or invented; how fast it is never decides that.
@@ -46,11 +50,15 @@ type config struct {
 	Short   time.Duration // of each part that goes as fast as it can
 	Rate    int           // events a second
 	Samples int           // of latency
-	Dir     string
-	Bin     string
+	// Handovers is how often a processor is stopped, and how often one is killed.
+	Handovers int
+	// Keys is how many groups there are at most; the rule's cap is a hundredth.
+	Keys int
+	Dir  string
+	Bin  string
 }
 
-var parts = []string{"publish", "main", "door", "latency"}
+var parts = []string{"publish", "main", "door", "latency", "handover", "groups"}
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -79,6 +87,8 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	flags.DurationVar(&c.Short, "short", 10*time.Second, "how long each part runs that goes as fast as it can")
 	flags.IntVar(&c.Rate, "rate", 100_000, "events a second of the main job")
 	flags.IntVar(&c.Samples, "samples", 120, "alerts whose latency is measured")
+	flags.IntVar(&c.Handovers, "handovers", 10, "how often a processor is stopped, and how often one is killed")
+	flags.IntVar(&c.Keys, "keys", 1_000_000, "groups of a rule whose cap is a hundredth of it")
 	flags.StringVar(&c.Dir, "dir", "", "a `directory` on the disk to be measured (default: the system's for temporary files)")
 	flags.StringVar(&c.Bin, "bin", "", "a `directory` that has the programs (default: build them)")
 	asJSON := flags.Bool("json", false, "print one JSON object")
@@ -119,8 +129,8 @@ func (c config) validate() error {
 			faults = append(faults, fmt.Errorf("part %q: there are %s", p, strings.Join(parts, ", ")))
 		}
 	}
-	if c.For <= 0 || c.Short <= 0 || c.Rate <= 0 || c.Samples <= 0 {
-		faults = append(faults, errors.New("times, rate and samples: more than 0"))
+	if c.For <= 0 || c.Short <= 0 || c.Rate <= 0 || c.Samples <= 0 || c.Handovers <= 0 || c.Keys <= 0 {
+		faults = append(faults, errors.New("times, rate, samples, handovers and keys: more than 0"))
 	}
 	return errors.Join(faults...)
 }
@@ -139,6 +149,10 @@ func measure(ctx context.Context, c config) (*report, error) {
 			r.Door, err = measureMain(ctx, c, "door")
 		case "latency":
 			r.Latency, err = measureLatency(ctx, c)
+		case "handover":
+			r.Handover, err = measureHandover(ctx, c)
+		case "groups":
+			r.Groups, err = measureGroups(ctx, c)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", part, err)

@@ -13,12 +13,14 @@ import (
 
 // report is everything that was measured. Parts that did not run are nil.
 type report struct {
-	Machine string         `json:"machine"`
-	Rate    int            `json:"rate"`
-	Publish *publishResult `json:"publish,omitempty"`
-	Main    *mainResult    `json:"main,omitempty"`
-	Door    *mainResult    `json:"door,omitempty"`
-	Latency *latencyResult `json:"latency,omitempty"`
+	Machine  string          `json:"machine"`
+	Rate     int             `json:"rate"`
+	Publish  *publishResult  `json:"publish,omitempty"`
+	Main     *mainResult     `json:"main,omitempty"`
+	Door     *mainResult     `json:"door,omitempty"`
+	Latency  *latencyResult  `json:"latency,omitempty"`
+	Handover *handoverResult `json:"handover,omitempty"`
+	Groups   *groupsResult   `json:"groups,omitempty"`
 }
 
 // machine says where this runs, and what else does.
@@ -39,7 +41,8 @@ func machine() string {
 		runtime.NumCPU(), model, runtime.Version(), time.Now().UTC().Format("2006-01-02 15:04 MST"), first)
 }
 
-// lost says what became of events that are not everywhere once.
+// lost says what became of events that are not everywhere once, and of partitions
+// that moved without need.
 func (r *report) lost() error {
 	var faults []error
 	check := func(name string, c count) {
@@ -54,6 +57,9 @@ func (r *report) lost() error {
 		if m != nil {
 			check("main job via "+m.Via, m.count)
 		}
+	}
+	if h := r.Handover; h != nil && h.Moved > 0 {
+		faults = append(faults, fmt.Errorf("%d partitions moved that were another's", h.Moved))
 	}
 	return errors.Join(faults...)
 }
@@ -87,6 +93,14 @@ func (r *report) print(out io.Writer) error {
 	if l := r.Latency; l != nil {
 		fmt.Fprintf(out, "### From Publish to the stored decision\n\n")
 		faults = append(faults, table(out, "traffic\tsamples\tp50\tp99\tmost", l.Idle.row("none"), l.Busy.row(thousands(float64(r.Rate))+" events/s")))
+	}
+	if h := r.Handover; h != nil {
+		fmt.Fprintf(out, "### From the end of a processor to the claim of another\n\n")
+		faults = append(faults, h.print(out))
+	}
+	if g := r.Groups; g != nil {
+		fmt.Fprintf(out, "### Memory of many groups\n\n")
+		faults = append(faults, g.print(out))
 	}
 	return errors.Join(faults...)
 }
