@@ -122,7 +122,8 @@ func (a *Archiver) step(ctx context.Context) (bool, error) {
 	}
 	info, err := a.log.Info(ctx, a.cfg.Stream)
 	if err != nil {
-		return false, err
+		// The stream may be gone, and what is in hand nowhere else.
+		return false, errors.Join(err, a.aged(ctx))
 	}
 	if !a.loaded {
 		err := a.load(ctx, info)
@@ -142,13 +143,19 @@ func (a *Archiver) step(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if !a.opened.IsZero() && a.cfg.Now().Sub(a.opened) >= a.cfg.CutAge {
-		if err := a.put(ctx, ""); err != nil {
-			return false, err
-		}
+	if err := a.aged(ctx); err != nil {
+		return false, err
 	}
 	a.measure(info)
 	return busy, a.forget(ctx, info)
+}
+
+// aged stores the object that is open once it has waited for long enough.
+func (a *Archiver) aged(ctx context.Context) error {
+	if a.opened.IsZero() || a.cfg.Now().Sub(a.opened) < a.cfg.CutAge {
+		return nil
+	}
+	return a.put(ctx, "")
 }
 
 // begin starts the object behind a tip.

@@ -30,7 +30,13 @@ type Info struct {
 	Created int64  // Unix ns
 	First   uint64 // sequence of the first message still kept; Last+1 when none is
 	Last    uint64 // the highest sequence ever given
+	// LostFrom and LostTo are the sequences that a stream which was restored had
+	// given, and that nobody had archived; 0: none are known.
+	LostFrom, LostTo uint64
 }
+
+// Lost tells whether a message was lost when its stream was.
+func (i *Info) Lost(seq uint64) bool { return i.LostFrom > 0 && i.LostFrom <= seq && seq <= i.LostTo }
 
 // Log is a set of streams, each an ordered sequence of messages on subjects.
 // Implementations are used by one machine at a time and never retry by

@@ -183,6 +183,9 @@ func (a *applier) checkPolicies(context.Context) error {
 			continue
 		}
 		faults = append(faults, broken(info.Config, want))
+		if info.Config.Metadata[metaRestoring] != "" {
+			faults = append(faults, fmt.Errorf("stream %s: %w", want.Name, restored(&fence.Info{}, info.Config)))
+		}
 		if used := int64(info.State.Bytes); want.MaxBytes < used {
 			faults = append(faults, fmt.Errorf("stream %s: holds %d bytes, the layout allows %d: it would take nothing more; give it more, or wait until it is trimmed",
 				want.Name, used, want.MaxBytes))
@@ -212,7 +215,7 @@ func (a *applier) checkLosses(context.Context) error {
 			return fmt.Errorf("partition %s is open and the layout has %d: partitions are never removed; set at least %d", p, a.layout.Partitions, p+1)
 		}
 		if a.existing[p.Stream()] == nil {
-			return fence.Incident(p.Stream(), "partition %s was opened, and its stream is gone: restore it; apply would hide the loss", p)
+			return fence.Incident(p.Stream(), "partition %s was opened, and its stream is gone: restore it: millrace archive restore %s; apply would hide the loss", p, p.Stream())
 		}
 		if !a.written(p.Partials()) {
 			return fence.Missing(fence.ErrNoHead, p.Partials())

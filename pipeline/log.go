@@ -227,6 +227,9 @@ func (c *Conn) extent(ctx context.Context, s jetstream.Stream) (fence.Info, erro
 	if si.State.Msgs == 0 {
 		info.First = info.Last + 1
 	}
+	if err := restored(&info, si.Config); err != nil {
+		return fence.Info{}, fmt.Errorf("extent of %s: %w", si.Config.Name, err)
+	}
 	return info, nil
 }
 

@@ -136,7 +136,7 @@ func (m *Reduce) load(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	m.frame = frame{id: at.ToID}
-	if at.To.Seq >= max(info.First, 1) && !chaos.Bug("position of a whole frame") {
+	if at.To.Seq >= max(info.First, 1) && !info.Lost(at.To.Seq) && !chaos.Bug("position of a whole frame") {
 		if err := m.reopen(ctx, &at); err != nil {
 			return false, err
 		}
@@ -165,7 +165,7 @@ func (m *Reduce) guard(at *schemas.Partial, info fence.Info) error {
 	case info.First > next:
 		m.lost = info.First - next
 	}
-	if at.Midway && info.First > at.To.Seq {
+	if at.Midway && (info.First > at.To.Seq || info.Lost(at.To.Seq)) {
 		m.lost++
 	}
 	m.metrics.lost.WithLabelValues(m.cfg.Partition.String()).Add(float64(m.lost))

@@ -22,6 +22,7 @@ type archiveCommand struct {
 	Compact archiveCompact `cmd:"" help:"Turn the objects of events into segments, which are Parquet files."`
 	Retain  archiveRetain  `cmd:"" help:"Delete what is past its retention and under no legal hold; archivers do it daily."`
 	Replay  archiveReplay  `cmd:"" help:"Append what was archived to the stream REPLAY, with its times, ids and positions."`
+	Restore archiveRestore `cmd:"" help:"Make a stream that was lost as it was: same sequences, times and bytes."`
 	Hold    holdCommand    `cmd:"" help:"Legal holds: what retention must not delete."`
 	Verify  archiveVerify  `cmd:"" help:"Prove that the archive is complete and unaltered."`
 }

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/dermai/millrace/internal/broker"
@@ -78,4 +80,17 @@ func poison(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(schemas.DecodeInto([]byte(line), &item))
 		ts.Check(pipeline.NewQuarantine(conn).Put(ctx, item))
 	}
+}
+
+// loseStream deletes a stream behind everybody's back.
+func loseStream(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: losestream NAME")
+	}
+	nc, err := nats.Connect(ts.Getenv("NATS_URL"))
+	ts.Check(err)
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	ts.Check(err)
+	ts.Check(js.DeleteStream(context.Background(), args[0]))
 }

@@ -29,6 +29,7 @@ func TestScript(t *testing.T) {
 		RequireExplicitExec: true,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"broker": startBroker, "poison": poison, "eventually": eventually, "freeport": freePort, "mkarchive": mkarchive,
+			"losestream": loseStream,
 		},
 		RequireUniqueNames: true,
 		UpdateScripts:      os.Getenv("UPDATE_SCRIPTS") == "true",

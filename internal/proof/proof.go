@@ -165,7 +165,7 @@ func (r *run) openMirror(ctx context.Context, name string, chains []archive.Chai
 			r.mirror.chain = c // the latest generation comes last
 		}
 	}
-	if n := len(chains); n > 0 && r.mirror.chain != chains[n-1] && r.within(info.Created) {
+	if n := len(chains); n > 0 && info.Created > chains[n-1].Epoch.Created && r.within(info.Created) {
 		r.find(Finding{Kind: Broker, Where: name, Stream: name, Since: info.Created, What: fmt.Sprintf(
 			"it was made anew at %s; what the stream before it held and nobody had archived is gone", clock(info.Created))})
 	}
