@@ -47,6 +47,10 @@ type Config struct {
 	Lock string
 	// LockUntil is when the lock ends of what arrived up to a time.
 	LockUntil func(arrived time.Time) time.Time
+	// ColdClass is the storage class that segments of telemetry are moved to when they
+	// are ColdDays old, by the lifecycle rules of their bucket. "": none.
+	ColdClass string
+	ColdDays  int
 	// Stall is for how long a request may make no progress. 0: 1 min.
 	Stall time.Duration
 	// Wrap, if set, is put around the transport. For tests that make it fail.

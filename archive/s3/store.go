@@ -34,6 +34,9 @@ type bucket struct {
 	stall  time.Duration
 	lock   *lock // nil: objects are not locked
 
+	cold     string // storage class of old segments of telemetry, "" for none
+	coldDays int
+
 	mu     sync.Mutex
 	proven bool // the store was seen to refuse a second put
 }
@@ -62,6 +65,7 @@ func Open(c Config) (*Store, error) {
 		}
 		s.buckets = append(s.buckets, &bucket{core: minio.Core{Client: client}, name: name, prefix: prefix, stall: c.stall()})
 	}
+	s.buckets[0].cold, s.buckets[0].coldDays = c.ColdClass, c.ColdDays
 	if c.Lock != "" {
 		s.buckets[len(s.buckets)-1].lock = &lock{minio.RetentionMode(c.Lock), c.LockUntil}
 	}

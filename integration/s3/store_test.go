@@ -167,3 +167,13 @@ func TestEnvironment(t *testing.T) {
 		t.Errorf("probe with a wrong secret: %v; want an error without it", err)
 	}
 }
+
+// TestNoLifecycle: a store that has no lifecycle rules is not taken for one that
+// set them. Where they are set they are compared with the S3 API's in archive/s3.
+func TestNoLifecycle(t *testing.T) {
+	c := config(t)
+	c.ColdClass, c.ColdDays = "STANDARD_IA", 30
+	if changed, err := open(t, c).SetLifecycle(t.Context()); err == nil || changed {
+		t.Errorf("changed %t, %v; want an error: this gateway has no lifecycle rules", changed, err)
+	}
+}

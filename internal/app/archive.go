@@ -14,17 +14,18 @@ import (
 
 // archiveCommand groups what is about the archive.
 type archiveCommand struct {
-	Ls      archiveLs      `cmd:"" help:"List the objects of the archive."`
-	Cat     archiveCat     `cmd:"" help:"Print what was archived, in order: the events as JSON lines, or with -o json whole messages."`
-	Query   archiveQuery   `cmd:"" help:"Print the events for which a condition holds, wherever they are."`
-	Export  archiveExport  `cmd:"" help:"Copy events into files, one for each stream and day."`
-	Flush   archiveFlush   `cmd:"" help:"Archive what the streams hold now, without waiting for its age."`
-	Compact archiveCompact `cmd:"" help:"Turn the objects of events into segments, which are Parquet files."`
-	Retain  archiveRetain  `cmd:"" help:"Delete what is past its retention and under no legal hold; archivers do it daily."`
-	Replay  archiveReplay  `cmd:"" help:"Append what was archived to the stream REPLAY, with its times, ids and positions."`
-	Restore archiveRestore `cmd:"" help:"Make a stream that was lost as it was: same sequences, times and bytes."`
-	Hold    holdCommand    `cmd:"" help:"Legal holds: what retention must not delete."`
-	Verify  archiveVerify  `cmd:"" help:"Prove that the archive is complete and unaltered."`
+	Ls        archiveLs        `cmd:"" help:"List the objects of the archive."`
+	Cat       archiveCat       `cmd:"" help:"Print what was archived, in order: the events as JSON lines, or with -o json whole messages."`
+	Query     archiveQuery     `cmd:"" help:"Print the events for which a condition holds, wherever they are."`
+	Export    archiveExport    `cmd:"" help:"Copy events into files, one for each stream and day."`
+	Flush     archiveFlush     `cmd:"" help:"Archive what the streams hold now, without waiting for its age."`
+	Compact   archiveCompact   `cmd:"" help:"Turn the objects of events into segments, which are Parquet files."`
+	Retain    archiveRetain    `cmd:"" help:"Delete what is past its retention and under no legal hold; archivers do it daily."`
+	Replay    archiveReplay    `cmd:"" help:"Append what was archived to the stream REPLAY, with its times, ids and positions."`
+	Restore   archiveRestore   `cmd:"" help:"Make a stream that was lost as it was: same sequences, times and bytes."`
+	Lifecycle archiveLifecycle `cmd:"" help:"Print, or set, the lifecycle rules of the bucket of telemetry: its cold class."`
+	Hold      holdCommand      `cmd:"" help:"Legal holds: what retention must not delete."`
+	Verify    archiveVerify    `cmd:"" help:"Prove that the archive is complete and unaltered."`
 }
 
 // archiveFilter chooses from the archive.

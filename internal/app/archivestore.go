@@ -68,6 +68,7 @@ func (s *session) openS3() (*s3.Store, error) {
 	store, err := s3.Open(s3.Config{
 		Lock: lock, LockUntil: s.config.Archive.Retention.Audit.After,
 		Endpoint: c.Endpoint, Bucket: c.Bucket, AuditBucket: c.AuditBucket, Region: c.Region, Prefix: c.Prefix,
+		ColdClass: c.ColdClass, ColdDays: c.ColdAfter.AtLeast(),
 		AccessKey: c.AccessKey.Reveal(), SecretKey: c.SecretKey, CA: string(c.CA),
 	})
 	if err != nil {

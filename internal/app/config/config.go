@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"time"
 
 	"github.com/dermai/millrace/internal/secret"
@@ -201,6 +202,12 @@ type S3 struct {
 	// archive.retention.audit says (Object Lock): none, governance or compliance. Its
 	// bucket must have been made with it. Default: none.
 	Lock string `yaml:"lock"`
+	// ColdClass is a storage class that can be read at once, such as STANDARD_IA or
+	// GLACIER_IR, for segments of telemetry that are ColdAfter old: millrace archive
+	// lifecycle makes it a rule of their bucket. Default: none.
+	ColdClass string `yaml:"cold_class"`
+	// ColdAfter is when, and before archive.retention.telemetry. Default: 30d.
+	ColdAfter Period `yaml:"cold_after"`
 	// ConfirmCompliance confirms that nobody, whatever happens, can delete what is
 	// locked so. Default: false.
 	ConfirmCompliance bool `yaml:"confirm_compliance"`
@@ -272,7 +279,7 @@ func Default() Config {
 		Deployment: Deployment{Tick: time.Second, Lateness: time.Second, Delay: 5 * time.Second},
 		Rules:      []Path{},
 		Archive: Archive{
-			Enabled: true, CutBytes: 10e6, S3: S3{Lock: "none"},
+			Enabled: true, CutBytes: 10e6, S3: S3{Lock: "none", ColdAfter: Period{Days: 30}},
 			Compact:   Compact{Enabled: true, Bytes: 256 << 20, Grace: 96 * time.Hour},
 			Retention: Retention{Enabled: true, Telemetry: Period{Days: 90}, Audit: Period{Years: legalYears, Days: 30}, Grace: 96 * time.Hour},
 		},
@@ -387,10 +394,24 @@ func retentionFaults(c Archive, fault func(path, format string, args ...any)) {
 	case lock != "none" && r.Audit == (Period{}):
 		fault("archive.s3.lock", "%s: archive.retention.audit is forever, and a lock ends; give it years and days", lock)
 	}
+	coldFaults(c, fault)
 	if r.Grace < time.Hour {
 		fault("archive.retention.grace", "%v: use 1h or more, so that readers come to their end", r.Grace)
 	}
 	if c.Enabled && r.Enabled && !c.Compact.Enabled {
 		fault("archive.retention.enabled", "true: what is deleted are segments; set archive.compact.enabled: true, too, or this to false")
+	}
+}
+
+func coldFaults(c Archive, fault func(path, format string, args ...any)) {
+	class, after, kept := c.S3.ColdClass, c.S3.ColdAfter, c.Retention.Telemetry
+	if class == "" {
+		return
+	}
+	if strings.ToUpper(class) != class || class == "GLACIER" || class == "DEEP_ARCHIVE" {
+		fault("archive.s3.cold_class", "%q: use a class that can be read at once, such as STANDARD_IA or GLACIER_IR", class)
+	}
+	if after == (Period{}) || kept != (Period{}) && after.AtLeast() >= kept.AtLeast() {
+		fault("archive.s3.cold_after", "%v: use less than archive.retention.telemetry, which is %v", after, kept)
 	}
 }

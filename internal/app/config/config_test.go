@@ -172,6 +172,7 @@ func TestFaults(t *testing.T) {
 		"values":       {text: "partitions: 0\nreplicas: 2\nlog: {level: loud, format: xml}\nhttp: {addr: '8480'}\ndeployment: {tick: 1ms, delay: -5s}\narchive: {cut_bytes: 1B, cut_age: 1ms}\npublisher: {zone: Mars/Olympus}\ndata: ''\n"},
 		"retention":    {text: "archive:\n  compact: {enabled: false}\n  retention: {audit: 5y300d, grace: 1m}\n"},
 		"locks":        {text: "archive:\n  s3: {endpoint: 'http://127.0.0.1:1', bucket: b, lock: compliance}\n"},
+		"cold":         {text: "archive:\n  s3: {endpoint: 'http://127.0.0.1:1', bucket: b, cold_class: GLACIER, cold_after: 90d}\n"},
 		"a lock ends":  {text: "archive:\n  s3: {endpoint: 'http://127.0.0.1:1', bucket: b, lock: governance}\n  retention: {audit: forever}\n"},
 		"periods":      {text: "archive: {retention: {telemetry: 3 months, audit: 30d6y}}\n"},
 		"ticks":        {text: "deployment: {tick: 250ms, lateness: 300ms, delay: 5100ms}\n"},

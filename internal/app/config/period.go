@@ -23,6 +23,9 @@ func (p Period) Before(now time.Time) time.Time {
 // After is the time that lies a period after a time.
 func (p Period) After(t time.Time) time.Time { return t.UTC().AddDate(p.Years, 0, p.Days) }
 
+// AtLeast is a period in days, a year taken for 366.
+func (p Period) AtLeast() int { return 366*p.Years + p.Days }
+
 // shorter tells whether something may be kept for less than years.
 func (p Period) shorter(years int) bool {
 	return p != (Period{}) && p.Years < years && p.Years*365+p.Days < years*366
