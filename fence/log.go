@@ -56,7 +56,8 @@ type Log interface {
 	// skipped, so the first entry may be later than from. When from is not where
 	// the last Read of the stream ended, an empty result means that there was
 	// nothing from there on; otherwise a message may show up a moment later.
-	// ErrRewound if from is beyond the sequence that comes next.
+	// ErrRewound if from is beyond the sequence that comes next, and where what was
+	// read before it is known to be another message now.
 	Read(ctx context.Context, stream string, from uint64, max int) ([]Entry, error)
 	// Info returns the extent of a stream.
 	Info(ctx context.Context, stream string) (Info, error)
@@ -77,9 +78,9 @@ var (
 	ErrFull = errors.New("stream is full")
 	// ErrNoHead: the subject has no message.
 	ErrNoHead = errors.New("subject has no message")
-	// ErrRewound: the stream ends before a position that was read from it. It lost
-	// its tail and gives sequences again, which is an incident.
-	ErrRewound = errors.New("stream ends before the position")
+	// ErrRewound: the stream has not what was read from it. It lost its tail and
+	// gives sequences again, which is an incident.
+	ErrRewound = errors.New("the stream lost its tail")
 	// ErrFenced: another writer has claimed the subject. The caller drops all
 	// state that it holds for the subject and loads again.
 	ErrFenced = errors.New("fenced: the subject has another writer")

@@ -178,31 +178,37 @@ func TestReaderSurvivesRestart(t *testing.T) {
 	}
 }
 
-// A stream that loses its tail under a reader is an incident, not a silence.
+// A stream that loses its tail under a reader is an incident, not a silence, also
+// where it is beyond the reader's position again before the reader looks.
 func TestReaderNoticesRewind(t *testing.T) {
-	s, js := partials(t)
-	p := pipelinetest.StartProxy(t, s.Address())
-	l := newLog(t, s.ConnectURL(t, p.URL()))
-	fill(t, js, 10, 10)
-	readAll(t, l, 1, 10)
-	if err := js.DeleteStream(t.Context(), "PARTIALS"); err != nil {
-		t.Fatal(err)
+	for _, again := range []int{5, 10, 20} {
+		t.Run(fmt.Sprintf("10 lost, %d written", again), func(t *testing.T) {
+			s, js := partials(t)
+			p := pipelinetest.StartProxy(t, s.Address())
+			l := newLog(t, s.ConnectURL(t, p.URL()))
+			fill(t, js, 10, 10)
+			readAll(t, l, 1, 10)
+			p.Pause(true)
+			if err := js.DeleteStream(t.Context(), "PARTIALS"); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := js.CreateStream(t.Context(), partialsConfig); err != nil {
+				t.Fatal(err)
+			}
+			fill(t, js, again, 10)
+			p.Pause(false)
+			pipelinetest.Within(t, "the rewind is noticed", func() bool {
+				entries, err := l.Read(t.Context(), "PARTIALS", 11, 10)
+				if len(entries) > 0 {
+					t.Fatalf("read %d after the stream was lost", entries[0].Seq)
+				}
+				if err != nil && !errors.Is(err, fence.ErrRewound) {
+					t.Fatal(err)
+				}
+				return err != nil
+			})
+		})
 	}
-	if _, err := js.CreateStream(t.Context(), partialsConfig); err != nil {
-		t.Fatal(err)
-	}
-	fill(t, js, 5, 10)
-	p.Cut()
-	pipelinetest.Within(t, "the rewind is noticed", func() bool {
-		entries, err := l.Read(t.Context(), "PARTIALS", 11, 10)
-		if len(entries) > 0 {
-			t.Fatalf("read %d after the stream was lost", entries[0].Seq)
-		}
-		if err != nil && !errors.Is(err, fence.ErrRewound) {
-			t.Fatal(err)
-		}
-		return err != nil
-	})
 }
 
 // What is read ahead is bounded by bytes, also where messages are large, and

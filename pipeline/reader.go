@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -79,8 +80,16 @@ type reader struct {
 	size    int           // bytes of entries
 	from    uint64        // everything from here on is in entries, or yet to come
 	next    uint64        // sequence after the last that was received
+	last    mark          // of that last message; zero: none was received
 	ended   uint64        // where the last answer ended
 	err     error         // final
+}
+
+// mark tells a message from another that was given its sequence: a stream that lost
+// its tail gives sequences again, and not the same nanosecond with them.
+type mark struct {
+	seq  uint64
+	time int64 // Unix ns
 }
 
 // Timing of readers.
@@ -189,6 +198,14 @@ func (r *reader) position() uint64 {
 	return r.next
 }
 
+// again is the sequence that a consumer begins at: that of the last message, if there
+// was one, so that it is seen whether the stream still has it.
+func (r *reader) again() uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return cmp.Or(r.last.seq, r.next)
+}
+
 func (r *reader) seen() { r.once.Do(func() { close(r.looked) }) }
 
 // errBroken ends a consumer whose server may come back without it.
@@ -209,7 +226,7 @@ func (r *reader) follow(ctx context.Context) error {
 	callCtx, done := r.conn.within(ctx)
 	consumer, err := r.stream.CreateConsumer(callCtx, jetstream.ConsumerConfig{
 		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
-		OptStartSeq:       r.position(),
+		OptStartSeq:       r.again(),
 		AckPolicy:         jetstream.AckNonePolicy,
 		MemoryStorage:     true,
 		Replicas:          1,
@@ -303,20 +320,34 @@ func (r *reader) receive(m jetstream.Msg, delivered *uint64) error {
 		Header:  header(m.Headers()),
 		Data:    m.Data(),
 	}
-	r.mu.Lock()
-	if e.Seq < r.next {
-		r.mu.Unlock()
-		return fmt.Errorf("message %d came after %d", e.Seq, r.next-1)
+	full, err := r.add(e, *delivered == 1)
+	if err != nil {
+		return err
 	}
-	r.entries = append(r.entries, e)
-	r.size += weight(e)
-	r.next = e.Seq + 1
-	full := r.size > r.limit/2
-	r.mu.Unlock()
-	r.conn.metrics.readMessages.WithLabelValues(r.name).Inc()
 	if full || meta.NumPending == 0 {
 		r.seen()
 	}
 	r.wake()
 	return nil
+}
+
+// add appends a message to what is at hand; full: that is half of what it may be. The
+// first of a consumer may be the last of the one before, which is only compared.
+func (r *reader) add(e fence.Entry, first bool) (full bool, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	m := mark{e.Seq, e.Time}
+	switch {
+	case first && e.Seq == r.last.seq && m != r.last:
+		return false, fmt.Errorf("message %d is another than the one that was read: %w", e.Seq, fence.ErrRewound)
+	case first && m == r.last:
+	case e.Seq < r.next:
+		return false, fmt.Errorf("message %d came after %d", e.Seq, r.next-1)
+	default:
+		r.entries = append(r.entries, e)
+		r.size += weight(e)
+		r.next, r.last = e.Seq+1, m
+		r.conn.metrics.readMessages.WithLabelValues(r.name).Inc()
+	}
+	return r.size > r.limit/2, nil
 }
