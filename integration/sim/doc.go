@@ -9,7 +9,9 @@
 // backtest that sees only what the archive kept, and the alerts that evaluators
 // show. What was planned is compared with a planner that met no fault, what was
 // told with what is recorded, the archive with the streams, byte for byte, and what
-// publishers were told with what is stored.
+// publishers were told with what is stored. Then the broker loses the tail of a stream
+// and gives the sequences again: who had read what is gone says so and names it, nothing
+// counts twice, and the archive has both.
 //
 //	go run ./integration/sim -seeds 300         # runs with consecutive seeds
 //	go run ./integration/sim -seed 288 -v       # one run, and what it met

@@ -130,6 +130,7 @@ var needed = []string{
 	"loser of a put not adopted",
 	"purge ahead of the archive",
 	"L0 key by last sequence",
+	"rewind not noticed",
 }
 
 // withoutEach takes the rules away one at a time, and wants a run to fail for each.

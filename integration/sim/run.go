@@ -37,6 +37,9 @@ func Run(o Options) (Stats, error) {
 	w.begin()
 	w.faulty()
 	err := w.finish()
+	if err == nil {
+		err = w.rewind()
+	}
 	w.stats.Choices = w.dice.n
 	if o.Trace != nil {
 		w.broker.note("the run stored %s", w.digest())

@@ -30,6 +30,7 @@ type Stats struct {
 	Full, GivenUp, Accepted                        int
 	TellerCrashes, Notifications, Digests, Repeats int
 	KeeperCrashes, Objects, Purged                 int
+	Rewinds, Noticed                               int
 	Choices                                        int
 }
 
@@ -164,7 +165,7 @@ func (w *world) step(m stages.Machine) {
 func (w *world) reduce(k *worker, p int) {
 	if k.red[p] == nil {
 		k.red[p] = stages.NewReduce(stages.ReduceConfig{
-			Partition: schemas.Partition(p), Log: w.broker, Quarantine: quarantine{w},
+			Partition: schemas.Partition(p), Log: w.broker.reader(), Quarantine: quarantine{w},
 			Clock: w.clock(k.skew), Claims: w.claim, Rules: &w.rules, Events: 2, Tally: &tally{w: w},
 		})
 	}
@@ -317,6 +318,7 @@ func (w *world) drain(until func() bool) bool {
 	w.broker.calm = true
 	w.broker.deliver()
 	k, e := w.newWorker(0), w.newEvaluator()
+	w.workers = append(w.workers, k)
 	// One more event of the kind that SilentAll expects: whatever state the alert
 	// is in, it changes within three ticks.
 	for w.lanes[0].lane.Unsettled() {

@@ -1,0 +1,169 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/dermai/millrace/archive"
+	"github.com/dermai/millrace/fence"
+	"github.com/dermai/millrace/schemas"
+)
+
+// reader is the broker as one process reads it: it knows what it read last of a
+// stream, and sees when the stream has something else there (pipeline's reader looks
+// when its connection breaks, as that to a broker that crashed does).
+type reader struct {
+	*broker
+	last map[string]fence.Entry
+}
+
+func (b *broker) reader() reader { return reader{b, map[string]fence.Entry{}} }
+
+// Read implements fence.Log.
+func (r reader) Read(ctx context.Context, name string, from uint64, limit int) ([]fence.Entry, error) {
+	s := r.stream(name)
+	last := r.last[name]
+	goesOn := last.Seq > 0 && last.Seq+1 == from
+	if from > uint64(len(s.entries))+1 || goesOn && s.entries[last.Seq-1].Time != last.Time {
+		return nil, fmt.Errorf("read %s from %d: %w", name, from, fence.ErrRewound)
+	}
+	found, err := r.broker.Read(ctx, name, from, limit)
+	if len(found) > 0 {
+		r.last[name] = found[len(found)-1]
+	} else if !goesOn {
+		delete(r.last, name)
+	}
+	return found, err
+}
+
+// rewind takes the tail of a partition's stream away, as a crash does where the disk
+// did not keep what was synced or a backup is restored, lets publishers write there
+// again, and checks that whoever had read what is gone says so, that nothing counts
+// twice, and that the archive has both.
+func (w *world) rewind() error {
+	p := schemas.Partition(w.dice.Intn(partitions - 1))
+	s := w.broker.stream(p.Stream())
+	before := s.entries
+	kept := len(before) - 1 - w.dice.Intn(min(20, len(before)))
+	w.broker.note("%s loses what is behind message %d of %d", p.Stream(), kept, len(before))
+	w.stats.Rewinds++
+	s.lose(kept)
+	var written []string                   // ids of events
+	for n := w.dice.Intn(30); n > 0; n-- { // up to and beyond where the stream was
+		w.broker.now += unit
+		if w.dice.chance(4) {
+			must(w.broker.Tick(w.ctx, p))
+			continue
+		}
+		l := newLane(w, 100+n, p)
+		l.publish(w)
+		written = append(written, l.flight...)
+	}
+	return errors.Join(w.noticed(p, kept, written), w.generations(p, kept, before))
+}
+
+// lose takes away what is behind a sequence. The clock that stamps what is given the
+// sequences again does not show the same nanoseconds.
+func (s *stream) lose(seq int) {
+	s.entries = s.entries[:seq:seq]
+	s.skew++
+	clear(s.heads)
+	for _, e := range s.entries {
+		s.heads[e.Subject] = e.Seq
+	}
+}
+
+// noticed checks that reducers that had read what is gone end with an incident that
+// names the stream, and that what was written in its place is counted only where
+// nobody had, and once.
+func (w *world) noticed(p schemas.Partition, kept int, written []string) error {
+	var to uint64 // how far the partition was reduced
+	for _, part := range w.partials() {
+		if part.Partition == p {
+			to = part.To.Seq
+		}
+	}
+	gone := to > uint64(kept)
+	for _, k := range append(w.workers, w.newWorker(0)) {
+		for n := 0; n < 200 && len(w.errs) == 0; n++ {
+			w.broker.now += unit
+			w.reduce(k, int(p))
+		}
+		err := errors.Join(w.errs...)
+		w.errs = nil
+		if err != nil && !strings.Contains(err.Error(), p.Stream()) {
+			return fmt.Errorf("rewind of %s: a reducer names another: %w", p.Stream(), err)
+		}
+		if err != nil {
+			w.stats.Noticed++
+		}
+		if gone && err == nil {
+			return fmt.Errorf("rewind: %s was reduced up to message %d, has lost what is behind %d, and a reducer does not say so", p.Stream(), to, kept)
+		}
+	}
+	want := 1
+	if gone {
+		want = 0
+	}
+	for _, id := range written {
+		if w.tallied[id] != want {
+			return fmt.Errorf("rewind: %s lost what is behind message %d, and event %s, written since, is counted %d times, wanted %d", p.Stream(), kept, id, w.tallied[id], want)
+		}
+	}
+	for id, n := range w.tallied {
+		if n > 1 {
+			return fmt.Errorf("rewind: event %s is counted %d times", id, n)
+		}
+	}
+	return nil
+}
+
+// generations checks that two archivers go on by themselves, and that the archive then
+// has what was lost and what was written since, each message once.
+func (w *world) generations(p schemas.Partition, kept int, before []fence.Entry) error {
+	var keepers []*archive.Archiver
+	for range 2 {
+		k := w.newKeeper()
+		k.add(archive.Config{Stream: p.Stream(), NextGeneration: true})
+		keepers = append(keepers, k.streams[p.Stream()])
+	}
+	for range 100 {
+		a := keepers[w.dice.Intn(len(keepers))]
+		if _, err := a.Step(w.ctx); err != nil {
+			return fmt.Errorf("rewind: %w", err)
+		}
+	}
+	for _, a := range keepers {
+		if err := a.Flush(w.ctx); err != nil {
+			return fmt.Errorf("rewind: %w", err)
+		}
+	}
+	report, err := archive.Verify(w.ctx, w.store, archive.Options{Full: true})
+	if err != nil {
+		return err
+	}
+	if !report.OK() {
+		return fmt.Errorf("rewind: archive: %v", report.Problems)
+	}
+	type message struct {
+		seq uint64
+		id  string
+	}
+	times := map[message]int{}
+	err = archive.Cat(w.ctx, w.store, archive.Filter{Stream: p.Stream()}, func(r *archive.Record) error {
+		times[message{r.Seq, schemas.FrameID(r.Time, r.Subject, r.Payload)}]++
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, e := range append(before[:len(before):len(before)], w.broker.stream(p.Stream()).entries[kept:]...) {
+		n := times[message{e.Seq, schemas.FrameID(e.Time, e.Subject, e.Data)}]
+		if n > 1 || n == 0 && len(e.Data) > 0 {
+			return fmt.Errorf("rewind: the archive has message %d of %s, which lost what was behind %d, %d times", e.Seq, p.Stream(), kept, n)
+		}
+	}
+	return nil
+}
