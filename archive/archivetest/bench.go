@@ -16,12 +16,12 @@ import (
 // Noon is when the clock of a Bench begins, Unix ns.
 const Noon = 1_790_000_000_000_000_000
 
-// Bench is a log in memory, a store in a directory, and a clock for both.
+// Bench is a log in memory, a store, by default in a directory, and a clock for both.
 type Bench struct {
 	Log   *fencetest.Memory
-	Store *archive.FileStore
-	Dir   string
-	Now   int64 // Unix ns
+	Store archive.Store
+	Dir   string // "" for a store elsewhere
+	Now   int64  // Unix ns
 }
 
 // NewBench makes one in a directory of its own.
@@ -33,14 +33,20 @@ func NewBench(t *testing.T) *Bench {
 // OpenBench makes one whose store is in a directory.
 func OpenBench(t *testing.T, dir string) *Bench {
 	t.Helper()
-	b := &Bench{Now: Noon, Dir: dir}
-	b.Log = &fencetest.Memory{Clock: func() int64 { return b.Now }}
-	store, err := archive.OpenFileStore(b.Dir)
+	store, err := archive.OpenFileStore(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { store.Close() })
-	b.Store = store
+	b := NewBenchOn(store)
+	b.Dir = dir
+	return b
+}
+
+// NewBenchOn makes one on an empty store.
+func NewBenchOn(store archive.Store) *Bench {
+	b := &Bench{Now: Noon, Store: store}
+	b.Log = &fencetest.Memory{Clock: func() int64 { return b.Now }}
 	return b
 }
 

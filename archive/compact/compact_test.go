@@ -261,7 +261,7 @@ func TestRemovable(t *testing.T) {
 	b := filled(t)
 	b.Compact(t)
 	for _, key := range b.Keys(t, "") {
-		err := b.Store.Remove(context.Background(), key)
+		err := b.Store.(archive.Remover).Remove(context.Background(), key)
 		want := strings.HasPrefix(key, "l0/") || strings.HasPrefix(key, "l1/")
 		if got := err == nil; got != want {
 			t.Errorf("remove %s: %v", key, err)

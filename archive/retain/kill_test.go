@@ -15,6 +15,7 @@ import (
 	"github.com/dermai/millrace/archive/archivetest"
 	"github.com/dermai/millrace/archive/compact"
 	"github.com/dermai/millrace/archive/retain"
+	"github.com/dermai/millrace/archive/retain/retaintest"
 	"github.com/dermai/millrace/schemas"
 )
 
@@ -131,15 +132,15 @@ func TestKill(t *testing.T) {
 
 // TestFaster: where a compactor commits first, the worker decides again.
 func TestFaster(t *testing.T) {
-	b := aged(t)
-	b.events(t, logEvent, auditEvent, day)
+	b := retaintest.Aged(t, archivetest.NewBench(t))
+	b.Events(t, logEvent, auditEvent, day)
 	c, err := compact.New(b.Store, compact.Config{Bytes: 1, Dir: t.TempDir(), Now: b.Clock})
 	if err != nil {
 		t.Fatal(err)
 	}
 	raced := 0
 	w, err := retain.New(archive.NewView(b.Store, schemas.Telemetry), retain.Config{
-		Before: b.keep[schemas.Telemetry], Why: "old", By: "test", Now: b.Clock,
+		Before: b.Keep[schemas.Telemetry], Why: "old", By: "test", Now: b.Clock,
 		Announce: func(ctx context.Context, _ retain.Announcement) error {
 			if raced++; raced > 1 {
 				return nil
@@ -157,13 +158,13 @@ func TestFaster(t *testing.T) {
 	}
 	// What cannot be announced is not done.
 	w, err = retain.New(archive.NewView(b.Store, schemas.AuditTrail), retain.Config{
-		Before: b.keep[schemas.Telemetry], Why: "old", By: "test", Now: b.Clock,
+		Before: b.Keep[schemas.Telemetry], Why: "old", By: "test", Now: b.Clock,
 		Announce: func(context.Context, retain.Announcement) error { return errors.New("no broker") },
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r, err := w.Run(t.Context()); err == nil || r.Condemned > 0 || len(b.days(t, "audit")) < 10 {
+	if r, err := w.Run(t.Context()); err == nil || r.Condemned > 0 || len(b.Days(t, "audit")) < 10 {
 		t.Errorf("%+v, %v: it deleted what it could not announce", r, err)
 	}
 }
