@@ -120,7 +120,11 @@ func (a *Archiver) step(ctx context.Context) (bool, error) {
 	if a.sealed != nil {
 		return true, a.put(ctx, "")
 	}
-	info, err := a.log.Info(ctx, a.cfg.Stream)
+	var known uint64
+	if a.loaded {
+		known = a.open.Next() - 1
+	}
+	info, err := fence.Extent(ctx, a.log, a.cfg.Stream, known)
 	if err != nil {
 		// The stream may be gone, and what is in hand nowhere else.
 		return false, errors.Join(err, a.aged(ctx))
@@ -187,6 +191,12 @@ func (a *Archiver) load(ctx context.Context, info fence.Info) error {
 	if a.cfg.Trim != nil {
 		if err := a.trim.load(ctx, a.store, tip, a.cfg.Now().Add(-a.cfg.Trim.Replay)); err != nil {
 			return err
+		}
+	}
+	if info.Last+1 < tip.First {
+		info, err = fence.Extent(ctx, a.log, a.cfg.Stream, tip.First-1)
+		if err != nil || info.Created != tip.Epoch.Created {
+			return err // another stream of the same name: the next Step ends the chain
 		}
 	}
 	if info.Last+1 < tip.First {

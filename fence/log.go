@@ -63,6 +63,22 @@ type Log interface {
 	Info(ctx context.Context, stream string) (Info, error)
 }
 
+// Extender is a Log whose servers may answer without having caught up.
+type Extender interface {
+	// Extent is Info of a stream that was read up to a sequence. An answer that
+	// ends before it is an error until it is sure.
+	Extent(ctx context.Context, stream string, read uint64) (Info, error)
+}
+
+// Extent returns the extent of a stream that was read up to a sequence. If it ends
+// before it, the stream did lose its tail.
+func Extent(ctx context.Context, log Log, stream string, read uint64) (Info, error) {
+	if l, ok := log.(Extender); ok {
+		return l.Extent(ctx, stream, read)
+	}
+	return log.Info(ctx, stream)
+}
+
 // Trimmer forgets the beginning of a stream or of one of its subjects.
 type Trimmer interface {
 	// Trim removes the messages with sequences below seq: those of the subject, or

@@ -25,16 +25,20 @@ func (m *Plan) load(ctx context.Context) error {
 	if err != nil {
 		return fence.Missing(err, m.subject)
 	}
-	info, err := m.cfg.Log.Info(ctx, schemas.StreamAlerts)
+	fresh := head.Header[schemas.HeaderType] == schemas.TypeGenesis // a new receiver
+	m.at, m.checkpoint, m.previous = covers{}, 0, 0
+	if !fresh {
+		if m.at, m.checkpoint, m.previous, err = parsePosition(head.Header); err != nil {
+			return fence.Incident(m.subject, "message %d: %v", head.Seq, err)
+		}
+	}
+	info, err := fence.Extent(ctx, m.cfg.Log, schemas.StreamAlerts, m.at.seq)
 	if err != nil {
 		return fmt.Errorf("look at alerts: %w", err)
 	}
 	m.created, m.queue, m.silenced = info.Created, nil, 0
-	m.at, m.checkpoint, m.previous = covers{seq: info.Last}, 0, 0 // a new receiver
-	if head.Header[schemas.HeaderType] != schemas.TypeGenesis {
-		if m.at, m.checkpoint, m.previous, err = parsePosition(head.Header); err != nil {
-			return fence.Incident(m.subject, "message %d: %v", head.Seq, err)
-		}
+	if fresh {
+		m.at.seq = info.Last
 	}
 	var part schemas.CheckpointPart
 	if head.Header[schemas.HeaderType] == schemas.TypeCheckpoint && schemas.DecodeInto(head.Data, &part) == nil && part.Of == 1 {

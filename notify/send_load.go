@@ -24,7 +24,7 @@ func (m *Send) load(ctx context.Context) error {
 			return fence.Incident(m.subject, "message %d: %v", head.Seq, err)
 		}
 	}
-	info, err := m.cfg.Log.Info(ctx, schemas.StreamNotify)
+	info, err := fence.Extent(ctx, m.cfg.Log, schemas.StreamNotify, m.at.Seq)
 	if err != nil {
 		return fmt.Errorf("look at notifications: %w", err)
 	}

@@ -107,6 +107,9 @@ type Conn struct {
 	epoch  context.Context // see unbroken
 	end    context.CancelFunc
 	denied map[string]struct{} // subjects that the server refused to take
+
+	reaching sync.Mutex
+	reach    map[string]*reach // by stream
 }
 
 // Connect connects to the broker and checks that it stores streams. Later
@@ -121,6 +124,7 @@ func Connect(ctx context.Context, c Config) (*Conn, error) {
 		readAhead: cmp.Or(c.ReadAhead, minReadAhead),
 		log:       c.Logger,
 		denied:    map[string]struct{}{},
+		reach:     map[string]*reach{},
 	}
 	conn.epoch, conn.end = context.WithCancel(context.Background())
 	opts := []nats.Option{

@@ -1,5 +1,14 @@
 package pipeline
 
+import (
+	"time"
+
+	"github.com/dermai/millrace/fence"
+)
+
+// Judge judges looks at one stream.
+func Judge() func(info fence.Info, read uint64, now time.Time) error { return new(reach).judge }
+
 // Buffered tells how many bytes of a stream a log holds in memory.
 func Buffered(l *Log, stream string) int {
 	r := l.readers[stream]

@@ -163,11 +163,16 @@ func (l *Log) Head(ctx context.Context, subject string) (fence.Entry, error) {
 
 // Info implements fence.Log.
 func (l *Log) Info(ctx context.Context, stream string) (fence.Info, error) {
+	return l.Extent(ctx, stream, 0)
+}
+
+// Extent implements fence.Extender.
+func (l *Log) Extent(ctx context.Context, stream string, read uint64) (fence.Info, error) {
 	s, err := l.stream(ctx, stream)
 	if err != nil {
 		return fence.Info{}, fmt.Errorf("extent of %s: %w", stream, err)
 	}
-	return l.conn.extent(ctx, s)
+	return l.conn.extent(ctx, s, read)
 }
 
 // Trim implements fence.Trimmer.
@@ -216,19 +221,36 @@ func (c *Conn) stream(ctx context.Context, name string) (jetstream.Stream, error
 	return s, err
 }
 
-func (c *Conn) extent(ctx context.Context, s jetstream.Stream) (fence.Info, error) {
+// extent asks how far a stream goes that was read up to a sequence. Where several
+// servers have it, an answer that falls short of what is known is an error until
+// it has been the same for a while.
+func (c *Conn) extent(ctx context.Context, s jetstream.Stream, read uint64) (fence.Info, error) {
 	ctx, done := c.within(ctx)
 	defer done()
+	name := s.CachedInfo().Config.Name
 	si, err := s.Info(ctx)
 	if err != nil {
-		return fence.Info{}, fmt.Errorf("extent of %s: %w", s.CachedInfo().Config.Name, err)
+		return fence.Info{}, fmt.Errorf("extent of %s: %w", name, err)
 	}
 	info := fence.Info{Created: si.Created.UnixNano(), First: si.State.FirstSeq, Last: si.State.LastSeq}
 	if si.State.Msgs == 0 {
 		info.First = info.Last + 1
 	}
 	if err := restored(&info, si.Config); err != nil {
-		return fence.Info{}, fmt.Errorf("extent of %s: %w", si.Config.Name, err)
+		return fence.Info{}, fmt.Errorf("extent of %s: %w", name, err)
+	}
+	if si.Cluster == nil || len(si.Cluster.Replicas) == 0 {
+		return info, nil
+	}
+	c.reaching.Lock()
+	defer c.reaching.Unlock()
+	known := c.reach[name]
+	if known == nil {
+		known = new(reach)
+		c.reach[name] = known
+	}
+	if err := known.judge(info, read, time.Now()); err != nil {
+		return fence.Info{}, fmt.Errorf("extent of %s: %w", name, err)
 	}
 	return info, nil
 }

@@ -254,7 +254,7 @@ func (r *reader) follow(ctx context.Context) error {
 
 // extent checks that the stream has not lost what was read from it.
 func (r *reader) extent(ctx context.Context) (fence.Info, error) {
-	info, err := r.conn.extent(ctx, r.stream)
+	info, err := r.conn.extent(ctx, r.stream, r.position()-1)
 	if err == nil && r.position() > info.Last+1 {
 		err = fmt.Errorf("it ends at %d: %w", info.Last, fence.ErrRewound)
 	}

@@ -117,20 +117,24 @@ func (m *Reduce) load(ctx context.Context) (bool, error) {
 	if _, open := m.control.Schedule().Opened(p); !open {
 		return false, nil
 	}
-	info, err := m.cfg.Log.Info(ctx, m.stream)
-	if err != nil {
-		return false, fmt.Errorf("load partition %s: %w", p, err)
-	}
 	head, err := m.writer.Load(ctx)
 	if err != nil {
 		return false, fence.Missing(err, p.Partials())
 	}
-	at := schemas.Partial{Created: info.Created, ArrivalTo: m.control.Schedule().Floor(p)}
-	if head.Header[schemas.HeaderType] != schemas.TypeGenesis {
+	at := schemas.Partial{ArrivalTo: m.control.Schedule().Floor(p)}
+	fresh := head.Header[schemas.HeaderType] == schemas.TypeGenesis
+	if !fresh {
 		at = schemas.Partial{}
 		if err := schemas.DecodeInto(head.Data, &at); err != nil {
 			return false, fence.Incident(p.Partials(), "message %d: %v", head.Seq, err)
 		}
+	}
+	info, err := fence.Extent(ctx, m.cfg.Log, m.stream, at.To.Seq)
+	if err != nil {
+		return false, fmt.Errorf("load partition %s: %w", p, err)
+	}
+	if fresh {
+		at.Created = info.Created
 	}
 	if err := m.guard(&at, info); err != nil {
 		return false, err

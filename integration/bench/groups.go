@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -194,11 +195,11 @@ func (r *groupsResult) print(out io.Writer) error {
 		head += "\t" + p.Name + ", peak MiB"
 	}
 	for _, l := range r.Loads {
-		row := fmt.Sprintf("%s\t%s\t%s\t%t", l.What, thousands(float64(l.Events)/l.Elapsed.Seconds()), thousands(float64(l.Firing)), l.Overflow)
+		cells := []string{l.What, thousands(float64(l.Events) / l.Elapsed.Seconds()), thousands(float64(l.Firing)), strconv.FormatBool(l.Overflow)}
 		for _, p := range l.Parts {
-			row += "\t" + mebibytes(p.Peak)
+			cells = append(cells, mebibytes(p.Peak))
 		}
-		rows = append(rows, row)
+		rows = append(rows, strings.Join(cells, "\t"))
 	}
 	fmt.Fprintf(out, "%s events each; the rule's cap is %s groups.\n\n", thousands(float64(r.Loads[0].Events)), thousands(float64(r.Cap)))
 	return table(out, head, rows...)
