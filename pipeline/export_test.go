@@ -7,7 +7,9 @@ import (
 )
 
 // Judge judges looks at one stream.
-func Judge() func(info fence.Info, read uint64, now time.Time) error { return new(reach).judge }
+func Judge() func(info fence.Info, read uint64, limit time.Duration, now time.Time) error {
+	return new(reach).judge
+}
 
 // Buffered tells how many bytes of a stream a log holds in memory.
 func Buffered(l *Log, stream string) int {

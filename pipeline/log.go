@@ -249,7 +249,7 @@ func (c *Conn) extent(ctx context.Context, s jetstream.Stream, read uint64) (fen
 		known = new(reach)
 		c.reach[name] = known
 	}
-	if err := known.judge(info, read, time.Now()); err != nil {
+	if err := known.judge(info, read, c.doubt, time.Now()); err != nil {
 		return fence.Info{}, fmt.Errorf("extent of %s: %w", name, err)
 	}
 	return info, nil

@@ -114,7 +114,7 @@ func env(t *testing.T, url string, replicas int) fencetest.Env {
 
 func connectURL(t *testing.T, url string) *pipeline.Conn {
 	t.Helper()
-	c, err := pipeline.Connect(t.Context(), pipeline.Config{URL: url, Timeout: 2 * time.Second})
+	c, err := pipeline.Connect(t.Context(), pipeline.Config{URL: url, Timeout: 2 * time.Second, Doubt: time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,7 +7,7 @@ import (
 	"github.com/dermai/millrace/fence"
 )
 
-// doubtLimit is how long a replicated stream must look shorter than it was before
+// doubtLimit is, unless told otherwise, how long a replicated stream must look shorter than it was before
 // that is believed. A server that lost its network may take its own end for the
 // stream's until it hears of the new leader, and a leader that was just elected
 // until it has applied what is committed; both took about two seconds in runs of
@@ -23,8 +23,8 @@ type reach struct {
 
 // judge compares an answer with what is known, and with the sequence up to which
 // the caller has read. An error says that the answer is short, and not believed
-// yet.
-func (r *reach) judge(info fence.Info, read uint64, now time.Time) error {
+// before it has been so for the limit.
+func (r *reach) judge(info fence.Info, read uint64, limit time.Duration, now time.Time) error {
 	if r.created != 0 && r.created != info.Created { // another stream of the same name
 		*r, read = reach{}, 0
 	}
@@ -36,8 +36,8 @@ func (r *reach) judge(info fence.Info, read uint64, now time.Time) error {
 	if r.short.IsZero() {
 		r.short = now
 	}
-	if now.Sub(r.short) < doubtLimit {
-		return fmt.Errorf("it ends at %d, but went to %d: a server that has not caught up, unless it still says so in %s", info.Last, known, doubtLimit)
+	if now.Sub(r.short) < limit {
+		return fmt.Errorf("it ends at %d, but went to %d: a server that has not caught up, unless it still says so in %s", info.Last, known, limit)
 	}
 	r.last = info.Last
 	return nil

@@ -31,7 +31,7 @@ func TestReach(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			judge := pipeline.Judge()
 			for i, l := range looks {
-				err := judge(fence.Info{Created: l.created, First: 1, Last: l.last}, l.read, start.Add(l.after))
+				err := judge(fence.Info{Created: l.created, First: 1, Last: l.last}, l.read, 30*time.Second, start.Add(l.after))
 				if (err != nil) != l.doubted {
 					t.Errorf("look %d: %v, want a doubt: %t", i, err, l.doubted)
 				}
