@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/dermai/millrace/archive"
@@ -159,7 +160,7 @@ func (w *world) generations(p schemas.Partition, kept int, before []fence.Entry)
 	if err != nil {
 		return err
 	}
-	for _, e := range append(before[:len(before):len(before)], w.broker.stream(p.Stream()).entries[kept:]...) {
+	for _, e := range append(slices.Clip(before), w.broker.stream(p.Stream()).entries[kept:]...) {
 		n := times[message{e.Seq, schemas.FrameID(e.Time, e.Subject, e.Data)}]
 		if n > 1 || n == 0 && len(e.Data) > 0 {
 			return fmt.Errorf("rewind: the archive has message %d of %s, which lost what was behind %d, %d times", e.Seq, p.Stream(), kept, n)
