@@ -192,9 +192,11 @@ func TestReaderNoticesRewind(t *testing.T) {
 			if err := js.DeleteStream(t.Context(), "PARTIALS"); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := js.CreateStream(t.Context(), partialsConfig); err != nil {
-				t.Fatal(err)
-			}
+			// The server may not have removed the files yet.
+			pipelinetest.Within(t, "the stream is made again", func() bool {
+				_, err := js.CreateStream(t.Context(), partialsConfig)
+				return err == nil
+			})
 			fill(t, js, again, 10)
 			p.Pause(false)
 			pipelinetest.Within(t, "the rewind is noticed", func() bool {
