@@ -12,8 +12,16 @@ import (
 )
 
 // checkBacktest: who reads the archive, and of the streams what is behind it,
-// decides again what was decided, byte for byte.
+// decides again what was decided, byte for byte. Of a stream without its first
+// message a backtest refuses to say what was before.
 func checkBacktest(e *evidence, c *Counts, fault func(string, ...any)) {
+	for _, class := range schemas.Classes {
+		for _, p := range e.schedule.Partitions(class) {
+			if e.torn(p.Stream()) > 0 {
+				return
+			}
+		}
+	}
 	sum, err := backtest.Run(context.Background(), backtest.Config{Source: shelf{e}, Check: true},
 		func(schemas.Transition) error { return nil })
 	if err != nil {
