@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"iter"
 	"slices"
@@ -13,13 +14,19 @@ import (
 
 // checkBacktest: who reads the archive, and of the streams what is behind it,
 // decides again what was decided, byte for byte. Of a stream without its first
-// message a backtest refuses to say what was before.
+// message a backtest refuses to say what was before; one of which the archive has
+// something twice is a matter of checkArchive.
 func checkBacktest(e *evidence, c *Counts, fault func(string, ...any)) {
 	for _, class := range schemas.Classes {
 		for _, p := range e.schedule.Partitions(class) {
 			if e.torn(p.Stream()) > 0 {
 				return
 			}
+		}
+	}
+	for _, list := range e.archived {
+		if !slices.IsSortedFunc(list, func(a, b fence.Entry) int { return cmp.Compare(a.Seq, b.Seq) }) {
+			return
 		}
 	}
 	sum, err := backtest.Run(context.Background(), backtest.Config{Source: shelf{e}, Check: true},
