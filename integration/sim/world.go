@@ -77,7 +77,8 @@ type worker struct {
 	slot  int
 	skew  int64
 	red   [partitions]*stages.Reduce
-	until int64 // a zombie dies then; 0: alive
+	logs  [partitions]reader // that they read
+	until int64              // a zombie dies then; 0: alive
 	pause int64
 }
 
@@ -164,8 +165,9 @@ func (w *world) step(m stages.Machine) {
 // reduce lets a worker work on a partition.
 func (w *world) reduce(k *worker, p int) {
 	if k.red[p] == nil {
+		k.logs[p] = w.broker.reader()
 		k.red[p] = stages.NewReduce(stages.ReduceConfig{
-			Partition: schemas.Partition(p), Log: w.broker.reader(), Quarantine: quarantine{w},
+			Partition: schemas.Partition(p), Log: k.logs[p], Quarantine: quarantine{w},
 			Clock: w.clock(k.skew), Claims: w.claim, Rules: &w.rules, Events: 2, Tally: &tally{w: w},
 		})
 	}
