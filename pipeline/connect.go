@@ -40,9 +40,6 @@ type Config struct {
 	Inbox string
 	// Timeout bounds one request to the broker, also where ctx ends later. 0: 5 s.
 	Timeout time.Duration
-	// Doubt is how long a replicated stream must look shorter than it was before that
-	// is believed. 0: 30 s.
-	Doubt time.Duration
 	// ReadAhead bounds what a Log keeps in memory of one stream, in bytes, at
 	// least 4 MiB. 0: 4 MiB.
 	ReadAhead int
@@ -90,9 +87,6 @@ func (c Config) Validate() error {
 	if c.ReadAhead != 0 && c.ReadAhead < minReadAhead {
 		faults = append(faults, fmt.Errorf("read ahead of %d bytes: at least %d, so that two of the largest messages fit", c.ReadAhead, minReadAhead))
 	}
-	if c.Doubt < 0 {
-		faults = append(faults, fmt.Errorf("doubt %s: below zero", c.Doubt))
-	}
 	if c.Timeout < 0 {
 		faults = append(faults, fmt.Errorf("timeout %s: below zero", c.Timeout))
 	}
@@ -131,7 +125,7 @@ func Connect(ctx context.Context, c Config) (*Conn, error) {
 		readAhead: cmp.Or(c.ReadAhead, minReadAhead),
 		log:       c.Logger,
 		denied:    map[string]struct{}{},
-		doubt:     cmp.Or(c.Doubt, doubtLimit),
+		doubt:     doubtLimit,
 		reach:     map[string]*reach{},
 	}
 	conn.epoch, conn.end = context.WithCancel(context.Background())

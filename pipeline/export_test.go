@@ -11,6 +11,9 @@ func Judge() func(info fence.Info, read uint64, limit time.Duration, now time.Ti
 	return new(reach).judge
 }
 
+// Doubt sets for how long a shorter stream is doubted.
+func Doubt(c *Conn, limit time.Duration) { c.doubt = limit }
+
 // Buffered tells how many bytes of a stream a log holds in memory.
 func Buffered(l *Log, stream string) int {
 	r := l.readers[stream]

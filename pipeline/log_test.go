@@ -114,11 +114,12 @@ func env(t *testing.T, url string, replicas int) fencetest.Env {
 
 func connectURL(t *testing.T, url string) *pipeline.Conn {
 	t.Helper()
-	c, err := pipeline.Connect(t.Context(), pipeline.Config{URL: url, Timeout: 2 * time.Second, Doubt: time.Second})
+	c, err := pipeline.Connect(t.Context(), pipeline.Config{URL: url, Timeout: 2 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.Close)
+	pipeline.Doubt(c, time.Second)
 	return c
 }
 

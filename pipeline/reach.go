@@ -7,7 +7,7 @@ import (
 	"github.com/dermai/millrace/fence"
 )
 
-// doubtLimit is, unless told otherwise, how long a replicated stream must look shorter than it was before
+// doubtLimit is how long a replicated stream must look shorter than it was before
 // that is believed. A server that lost its network may take its own end for the
 // stream's until it hears of the new leader, and a leader that was just elected
 // until it has applied what is committed; both took about two seconds in runs of

@@ -411,7 +411,10 @@ func coldFaults(c Archive, fault func(path, format string, args ...any)) {
 	if strings.ToUpper(class) != class || class == "GLACIER" || class == "DEEP_ARCHIVE" {
 		fault("archive.s3.cold_class", "%q: use a class that can be read at once, such as STANDARD_IA or GLACIER_IR", class)
 	}
-	if after == (Period{}) || kept != (Period{}) && after.AtLeast() >= kept.AtLeast() {
+	switch {
+	case after == (Period{}):
+		fault("archive.s3.cold_after", "%v: nothing would ever be moved: use a period such as 30d, or leave out archive.s3.cold_class", after)
+	case kept != (Period{}) && after.AtLeast() >= kept.AtLeast():
 		fault("archive.s3.cold_after", "%v: use less than archive.retention.telemetry, which is %v", after, kept)
 	}
 }

@@ -173,6 +173,7 @@ func TestFaults(t *testing.T) {
 		"retention":    {text: "archive:\n  compact: {enabled: false}\n  retention: {audit: 5y300d, grace: 1m}\n"},
 		"locks":        {text: "archive:\n  s3: {endpoint: 'http://127.0.0.1:1', bucket: b, lock: compliance}\n"},
 		"cold":         {text: "archive:\n  s3: {endpoint: 'http://127.0.0.1:1', bucket: b, cold_class: GLACIER, cold_after: 90d}\n"},
+		"cold never":   {text: "archive:\n  s3: {endpoint: 'http://127.0.0.1:1', bucket: b, cold_class: STANDARD_IA, cold_after: forever}\n"},
 		"a lock ends":  {text: "archive:\n  s3: {endpoint: 'http://127.0.0.1:1', bucket: b, lock: governance}\n  retention: {audit: forever}\n"},
 		"periods":      {text: "archive: {retention: {telemetry: 3 months, audit: 30d6y}}\n"},
 		"ticks":        {text: "deployment: {tick: 250ms, lateness: 300ms, delay: 5100ms}\n"},
