@@ -9,6 +9,7 @@ import (
 	"github.com/dermai/millrace/internal/testenv"
 	"github.com/dermai/millrace/pipeline/pipelinetest"
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // startCluster runs three servers that replicate, and returns the URL of one.
@@ -41,6 +42,16 @@ func startCluster(t *testing.T) string {
 		}
 		return led && current
 	})
+	// A leader places replicas once it has heard of the peers' resources, which no
+	// state of a server shows.
+	js := dial(t, servers[0].ClientURL())
+	pipelinetest.Within(t, "three replicas are placed", func() bool {
+		_, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "PLACED", Replicas: 3})
+		return err == nil
+	})
+	if err := js.DeleteStream(t.Context(), "PLACED"); err != nil {
+		t.Fatal(err)
+	}
 	return servers[0].ClientURL()
 }
 
