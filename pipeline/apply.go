@@ -341,7 +341,8 @@ func (a *applier) genesis(ctx context.Context, m fence.Message) error {
 	}
 }
 
-// applyOpen opens the partitions that are not, telemetry in their order.
+// applyOpen opens the partitions that are not, telemetry in their order, the first
+// ones with the rules.
 func (a *applier) applyOpen(ctx context.Context) error {
 	var open []schemas.Partition
 	for _, p := range a.layout.partitions() {
@@ -356,8 +357,12 @@ func (a *applier) applyOpen(ctx context.Context) error {
 	for i, p := range open {
 		names[i] = p.String()
 	}
+	entry := schemas.ControlEntry{Open: open}
+	if len(a.opened) == 0 {
+		entry.Rules = a.layout.Rules
+	}
 	return a.change(Change{schemas.SubjectControl, "open", strings.Join(names, " ")}, func() error {
-		_, err := AppendControl(ctx, a.log, schemas.ControlEntry{Open: open})
+		_, err := AppendControl(ctx, a.log, entry)
 		return err
 	})
 }

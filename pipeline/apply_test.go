@@ -10,6 +10,7 @@ import (
 	"github.com/dermai/millrace/fence/fencetest"
 	"github.com/dermai/millrace/pipeline"
 	"github.com/dermai/millrace/pipeline/pipelinetest"
+	"github.com/dermai/millrace/rules"
 	"github.com/dermai/millrace/schemas"
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go/jetstream"
@@ -53,6 +54,7 @@ func TestApply(t *testing.T) {
 	synced := 0
 	layout := small
 	layout.Sync = func() error { synced++; return s.Sync() }
+	layout.Rules = &schemas.RuleSource{Files: []schemas.RuleFile{rules.Default()}}
 	if diff := cmp.Diff(everything, apply(t, c, layout, false)); diff != "" {
 		t.Errorf("first apply (-want +got):\n%s", diff)
 	}
@@ -78,7 +80,8 @@ func TestApply(t *testing.T) {
 		got = append(got, entry)
 	}
 	want := []schemas.ControlEntry{
-		{Deployment: &schemas.DefaultDeployment}, {Open: []schemas.Partition{0, 1, schemas.Audit}},
+		{Deployment: &schemas.DefaultDeployment},
+		{Open: []schemas.Partition{0, 1, schemas.Audit}, Rules: layout.Rules}, // one entry: in force from the first event on
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("control log (-want +got):\n%s", diff)
@@ -108,6 +111,7 @@ func TestApplyGrows(t *testing.T) {
 
 	bigger := small
 	bigger.Partitions, bigger.Receivers, bigger.EventsBytes = 3, []string{"slack", "mail"}, 2<<30
+	bigger.Rules = &schemas.RuleSource{Files: []schemas.RuleFile{rules.Default()}} // too late for them
 	want := []string{
 		"edit EVENTS_0", "edit EVENTS_1", "create EVENTS_2",
 		"genesis partials.2", "genesis notify.mail", "genesis deliveries.mail", "open control",
@@ -117,6 +121,14 @@ func TestApplyGrows(t *testing.T) {
 	}
 	if got := apply(t, c, bigger, false); len(got) != 0 {
 		t.Errorf("apply once more: %q", got)
+	}
+	head, err := l.Head(t.Context(), schemas.SubjectControl)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var entry schemas.ControlEntry
+	if err := schemas.DecodeInto(head.Data, &entry); err != nil || entry.Rules != nil || len(entry.Open) != 1 {
+		t.Errorf("opened by %s (%v), want one partition and no rules", head.Data, err)
 	}
 	if _, err := pipeline.Apply(t.Context(), c, small, false); err == nil || !strings.Contains(err.Error(), "never removed") {
 		t.Errorf("fewer partitions: %v", err)

@@ -30,6 +30,10 @@ type Layout struct {
 	// Deployment is fixed when the control log is created. Zero: as it is, or
 	// schemas.DefaultDeployment.
 	Deployment schemas.Deployment
+	// Rules come into force with the first partitions, by the same entry of the
+	// control log, so that no event is stored before them. Later ones are for
+	// AppendControl. nil: none.
+	Rules *schemas.RuleSource
 
 	// What the streams may hold, in bytes. The broker reserves it all.
 	EventsBytes     int64 // each partition. 0: 1 GiB

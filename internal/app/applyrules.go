@@ -15,12 +15,11 @@ import (
 
 // applyRules puts a rule set in force, if it is another than the last in the
 // control log. It returns what it changed, or with dryRun would change; "":
-// nothing. fresh says that there is no control log yet, which a dry run leaves
-// so.
-func (s *session) applyRules(ctx context.Context, conn *pipeline.Conn, set *rules.Set, dryRun, fresh bool) (string, error) {
+// nothing. fresh says that the control log began with this rule set, or with dryRun
+// would begin with it.
+func applyRules(ctx context.Context, conn *pipeline.Conn, set *rules.Set, source schemas.RuleSource, dryRun, fresh bool) (string, error) {
 	log := conn.Log()
 	defer log.Close()
-	source := set.Source()
 	var was schemas.RuleSource
 	if !fresh {
 		control, err := readControl(ctx, log)
@@ -36,10 +35,9 @@ func (s *session) applyRules(ctx context.Context, conn *pipeline.Conn, set *rule
 	if len(was.Files) > 0 {
 		change += ", in place of " + fileNames(was.Files)
 	}
-	if dryRun {
+	if dryRun || fresh {
 		return change, nil
 	}
-	source.By = operator()
 	_, err := pipeline.AppendControl(ctx, log, schemas.ControlEntry{Rules: &source})
 	return change, err
 }

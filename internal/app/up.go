@@ -118,6 +118,9 @@ func (s *session) apply(ctx context.Context, conn *pipeline.Conn, sync func() er
 	}
 	layout := s.layout()
 	layout.Sync = sync
+	begin := set.Source()
+	begin.By = operator()
+	layout.Rules = &begin
 	changes, err := pipeline.Apply(ctx, conn, layout, dryRun)
 	if report != nil {
 		for _, c := range changes {
@@ -129,10 +132,10 @@ func (s *session) apply(ctx context.Context, conn *pipeline.Conn, sync func() er
 	if err != nil {
 		return err
 	}
-	fresh := dryRun && slices.ContainsFunc(changes, func(c pipeline.Change) bool {
-		return c.Name == schemas.StreamControl && c.Action == "create"
+	fresh := slices.ContainsFunc(changes, func(c pipeline.Change) bool {
+		return c.Name == schemas.SubjectControl && c.Action == "genesis"
 	})
-	change, err := s.applyRules(ctx, conn, set, dryRun, fresh)
+	change, err := applyRules(ctx, conn, set, begin, dryRun, fresh)
 	if err != nil {
 		return fmt.Errorf("apply rules: %w", err)
 	}
