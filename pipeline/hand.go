@@ -142,11 +142,11 @@ func (h *hand) take(into []*item, most int) ([]*item, turn) {
 			n := min(most, len(h.ready))
 			into = append(into, h.ready[:n]...)
 			h.ready = h.ready[n:]
-		case len(h.opened) > 0:
-			into = h.lines(into, most)
-		case len(h.waiting) > 0 && h.retries < h.limit && !h.opening:
+		case len(h.opened) < openAhead && len(h.waiting) > 0 && h.retries < h.limit && !h.opening:
 			h.unwrap(most)
 			continue
+		case len(h.opened) > 0:
+			into = h.lines(into, most)
 		case h.closing && h.given == 0:
 			h.work.Broadcast()
 			return nil, turn{}
@@ -186,6 +186,10 @@ func (h *hand) lines(into []*item, most int) []*item {
 	}
 	return into
 }
+
+// openAhead is how many opened messages there are at least, so that while one worker
+// unpacks a frame the others have events.
+const openAhead = 2
 
 // packed tells a body that is larger than it looks.
 func packed(data []byte) bool { return bytes.HasPrefix(data, []byte{0x28, 0xb5, 0x2f, 0xfd}) }
