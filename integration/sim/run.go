@@ -96,8 +96,10 @@ func (w *world) finish() error {
 		return errors.Join(w.errs...)
 	}
 	end := engine.Timing{Deployment: deployment}.Sec(start + length)
-	if !w.drain(func() bool { return w.decided() >= end }) && len(w.errs) == 0 {
-		w.errs = append(w.errs, fmt.Errorf("stuck: decided up to tick %d, wanted %d", w.decided(), end))
+	decided := func() bool { tick, whole := w.decided(); return tick >= end && whole }
+	if !w.drain(decided) && len(w.errs) == 0 {
+		tick, _ := w.decided()
+		w.errs = append(w.errs, fmt.Errorf("stuck: decided up to tick %d, wanted %d", tick, end))
 	}
 	w.rest()
 	if err := errors.Join(append(w.errs, w.broker.errs...)...); err != nil {
@@ -114,18 +116,17 @@ func (w *world) finish() error {
 	return w.check(kept)
 }
 
-// decided is the last tick that is logged as decided to its end.
-func (w *world) decided() int64 {
+// decided is the last tick of which a decision is logged; whole: to its end.
+func (w *world) decided() (tick int64, whole bool) {
 	entries := w.broker.stream(schemas.StreamAlerts).entries
 	for _, entrie := range slices.Backward(entries) {
 		if entrie.Header[schemas.HeaderType] == schemas.TypeDecision {
 			var d schemas.Decision
-			if must(schemas.DecodeInto(entrie.Data, &d)); d.Done {
-				return d.Tick
-			}
+			must(schemas.DecodeInto(entrie.Data, &d))
+			return d.Tick, d.Done
 		}
 	}
-	return 0
+	return 0, false
 }
 
 // check compares what is logged with the references. kept is the archive.
