@@ -118,3 +118,21 @@ func BenchmarkRead(b *testing.B) {
 	rate(b, begun, int64(out.Len()))
 	b.ReportMetric(float64(size)/benchEvents, "JSON-B/event")
 }
+
+func BenchmarkMessages(b *testing.B) {
+	messages, size := records()
+	var out bytes.Buffer
+	write(b, &out, messages)
+	begun := testenv.CPU()
+	for b.Loop() {
+		f, err := segment.Open(bytes.NewReader(out.Bytes()), int64(out.Len()), chain, benchEvents)
+		if err == nil {
+			err = f.Messages(segment.Select{}, func(*archive.Record) error { return nil })
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+	rate(b, begun, int64(out.Len()))
+	b.ReportMetric(float64(size)/benchEvents, "JSON-B/event")
+}

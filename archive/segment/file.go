@@ -44,16 +44,21 @@ const tail = 64 << 10
 
 // Open reads a segment's footer and page index. rows is the number of rows that it
 // must have.
-func Open(r io.ReaderAt, size int64, c archive.Chain, rows uint64) (f *File, err error) {
+func Open(r io.ReaderAt, size int64, c archive.Chain, rows uint64) (*File, error) {
+	f, err := open(r, size, c)
+	if err == nil && f.file.NumRows() != int64(rows) {
+		return nil, fmt.Errorf("read segment: it has %d rows, not %d", f.file.NumRows(), rows)
+	}
+	return f, err
+}
+
+func open(r io.ReaderAt, size int64, c archive.Chain) (f *File, err error) {
 	defer damaged(&err)
 	src := &source{r: r, size: size}
 	file, err := parquet.OpenFile(src, size, parquet.SkipMagicBytes(true), parquet.SkipBloomFilters(true),
 		parquet.OptimisticRead(true), parquet.ReadBufferSize(int(min(tail, size))))
 	if err != nil {
 		return nil, fmt.Errorf("read segment: %w", err)
-	}
-	if file.NumRows() != int64(rows) {
-		return nil, fmt.Errorf("read segment: it has %d rows, not %d", file.NumRows(), rows)
 	}
 	f = &File{file: file, src: src, chain: c}
 	f.Cost.Bytes = size
@@ -158,39 +163,6 @@ func dictionary(file *parquet.File, c *parquet.FileColumnChunk) (off int64, ok b
 		}
 	}
 	return off, off > 0
-}
-
-// values gives the selected values of a column to fn, in order. A value is valid
-// during the call.
-func values(pages *parquet.FilePages, sel []rows, fn func(row int64, v parquet.Value)) error {
-	var buf [512]parquet.Value
-	for _, r := range sel {
-		for r.from < r.to {
-			if err := pages.SeekToRow(r.from); err != nil {
-				return fmt.Errorf("read segment: %w", err)
-			}
-			page, err := pages.ReadPage()
-			if err != nil {
-				return fmt.Errorf("read segment: %w", unexpected(err))
-			}
-			in := page.Values()
-			at := r.from
-			for end := min(r.to, at+page.NumRows()); at < end; {
-				n, err := in.ReadValues(buf[:min(int64(len(buf)), end-at)])
-				for _, v := range buf[:n] {
-					fn(at, v)
-					at++
-				}
-				if n == 0 {
-					parquet.Release(page)
-					return fmt.Errorf("read segment: %w", unexpected(err))
-				}
-			}
-			parquet.Release(page)
-			r.from = at
-		}
-	}
-	return nil
 }
 
 func unexpected(err error) error {

@@ -1,40 +1,23 @@
 package segment
 
 import (
-	"errors"
 	"fmt"
 	"io"
-
-	"github.com/parquet-go/parquet-go"
 
 	"github.com/dermai/millrace/archive"
 )
 
 // Read gives each message of a file to fn, in order, with what its payload
 // decodes to as its payload. The record is valid during the call. An error of fn
-// ends Read and is returned. The summary is of what was read.
+// ends Read and is returned. The summary is of what was read, which is every column.
 func Read(r io.ReaderAt, size int64, c archive.Chain, fn func(*archive.Record) error) (s Summary, err error) {
-	defer damaged(&err)
-	file, err := parquet.OpenFile(r, size)
+	f, err := open(r, size, c)
 	if err != nil {
-		return s, fmt.Errorf("read segment: %w", err)
+		return s, err
 	}
-	rows := parquet.NewGenericReader[Row](file)
-	defer rows.Close()
 	j := joiner{chain: c, sum: &s, digest: newDigest(), fn: fn}
-	for buf := make([]Row, batchRows); ; {
-		n, err := rows.Read(buf)
-		for i := range buf[:n] {
-			if err := j.row(&buf[i]); err != nil {
-				return s, err
-			}
-		}
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return s, fmt.Errorf("read segment: %w", err)
-		}
+	if err := f.scan(Select{}, everyColumn, j.row); err != nil {
+		return s, err
 	}
 	err = j.flush()
 	s.Digest = j.digest.String()

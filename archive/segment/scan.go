@@ -268,10 +268,10 @@ func (s *scan) byValues(column string, holds func(parquet.Value) bool) error {
 	if err := s.load(s.sel, chunk); err != nil {
 		return err
 	}
-	pages := chunk.PagesFrom(s.src)
-	defer pages.Close()
+	c := s.cursor(chunk)
+	defer c.close()
 	var keep []rows
-	err = values(pages, s.sel, func(row int64, v parquet.Value) {
+	err = c.values(s.sel, func(row int64, v parquet.Value) {
 		if holds(v) {
 			keep = add(keep, rows{row, row + 1})
 		}
@@ -344,7 +344,15 @@ var (
 		taken{"header", func(r *Row, v parquet.Value) { r.Header = string(v.ByteArray()) }},
 		taken{"form", func(r *Row, v parquet.Value) { r.Form = v.Int32() }},
 	)
+	// Of those that are of no use here it is seen that they can be read.
+	everyColumn = append(slices.Clip(messageColumns),
+		taken{"event_time", func(r *Row, v parquet.Value) { r.EventTime = v.Int64() }},
+		seen("stream"), seen("lane"), seen("kind"), seen("service"), seen("level"), seen("user"), seen("resource"),
+		seen("action"), seen("trace_id"),
+	)
 )
+
+func seen(column string) taken { return taken{column, func(*Row, parquet.Value) {}} }
 
 // rows gives the selected rows to fn.
 func (s *scan) rows(take []taken, fn func(*Row) error) error {
@@ -358,17 +366,17 @@ func (s *scan) rows(take []taken, fn func(*Row) error) error {
 	if err := s.load(s.sel, chunks...); err != nil {
 		return err
 	}
-	readers := make([]*parquet.FilePages, len(chunks))
+	cursors := make([]*cursor, len(chunks))
 	for i, c := range chunks {
-		readers[i] = c.PagesFrom(s.src)
-		defer readers[i].Close()
+		cursors[i] = s.cursor(c)
+		defer cursors[i].close()
 	}
 	out := make([]Row, batch)
 	for len(s.sel) > 0 {
 		part := s.take(batch)
 		for i, t := range take {
 			at := 0
-			if err := values(readers[i], part, func(_ int64, v parquet.Value) {
+			if err := cursors[i].values(part, func(_ int64, v parquet.Value) {
 				t.set(&out[at], v)
 				at++
 			}); err != nil {
