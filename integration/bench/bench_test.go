@@ -23,6 +23,9 @@ type speed struct {
 	}
 }
 
+// recovered are times from the end of an outage on.
+type recovered struct{ Stored, Decided, Caught []int64 }
+
 // TestNothingIsLost runs every part for a moment: the numbers are of no use, but
 // every event is reduced once and archived once, and everything was measured.
 func TestNothingIsLost(t *testing.T) {
@@ -31,7 +34,7 @@ func TestNothingIsLost(t *testing.T) {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
 	cmd := exec.CommandContext(t.Context(), program, "--json", "--dir", t.TempDir(),
-		"--for", "2s", "--short", "500ms", "--rate", "5000", "--samples", "4", "--handovers", "1", "--keys", "2000")
+		"--for", "2s", "--short", "500ms", "--rate", "5000", "--samples", "4", "--handovers", "1", "--outage", "2s", "--outages", "1", "--nodes", "1", "--keys", "2000")
 	out, err := cmd.Output()
 	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
 		t.Fatalf("%v: %s", err, exit.Stderr)
@@ -52,7 +55,15 @@ func TestNothingIsLost(t *testing.T) {
 		Main, Door mainJob
 		Latency    struct{ Idle, Busy []int64 }
 		Handover   struct{ Stopped, Killed []int64 }
-		Groups     struct {
+		Outage     struct {
+			counted
+			Paused, Killed recovered
+		}
+		Nodes struct {
+			counted
+			recovered
+		}
+		Groups struct {
 			Cap   int
 			Loads []struct {
 				Firing   int
@@ -63,7 +74,8 @@ func TestNothingIsLost(t *testing.T) {
 	if err := json.Unmarshal(out, &got); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	for name, c := range map[string]counted{"publish": got.Publish.counted, "main": got.Main.counted, "door": got.Door.counted} {
+	for name, c := range map[string]counted{"publish": got.Publish.counted, "main": got.Main.counted, "door": got.Door.counted,
+		"outage": got.Outage.counted, "nodes": got.Nodes.counted} {
 		if c.Published == 0 || c.Reduced != c.Published || c.Archived != c.Published {
 			t.Errorf("%s: %+v, want the same number three times", name, c)
 		}
@@ -95,6 +107,13 @@ func TestNothingIsLost(t *testing.T) {
 	}
 	if n := len(got.Handover.Stopped) + len(got.Handover.Killed); n < 1 {
 		t.Error("no partition was handed over")
+	}
+	for name, r := range map[string]recovered{"paused": got.Outage.Paused, "killed": got.Outage.Killed, "one of three killed": got.Nodes.recovered} {
+		if len(r.Stored) != 1 || len(r.Decided) != 1 || len(r.Caught) != 1 {
+			t.Errorf("%s: %+v, want one outage measured", name, r)
+		} else if r.Stored[0] <= 0 || r.Decided[0] <= 0 || r.Caught[0] < r.Decided[0] {
+			t.Errorf("%s: %+v, want times in their order", name, r)
+		}
 	}
 	for name, list := range map[string][]int64{"idle": got.Latency.Idle, "busy": got.Latency.Busy} {
 		if len(list) != 4 {

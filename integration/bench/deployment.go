@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -25,20 +24,12 @@ import (
 type deployment struct {
 	config
 	dir     string
-	url     string
-	broker  *process
+	url     string     // of all servers
+	brokers []*process // nats-servers
 	running []*process // daemons
 	conn    *nats.Conn
 	js      jetstream.JetStream
 }
-
-// brokerConf is deploy/nats.conf without its users, on another port and with
-// room for a longer run.
-const brokerConf = `
-listen: "127.0.0.1:%d"
-max_payload: 1MB
-jetstream { store_dir: %q, max_memory_store: 64MB, max_file_store: 40GB, sync_interval: always }
-`
 
 // deploy starts a broker and applies the default layout, with these rule files
 // or those that are built in.
@@ -47,25 +38,14 @@ func deploy(ctx context.Context, c config, name string, rules ...string) (*deplo
 	if err := os.MkdirAll(d.dir, 0o700); err != nil {
 		return nil, err
 	}
-	port, err := freePort()
-	if err != nil {
+	if err := d.configure(rules); err != nil {
 		return nil, err
 	}
-	d.url = fmt.Sprintf("nats://127.0.0.1:%d", port)
-	list, err := json.Marshal(append([]string{}, rules...))
-	if err != nil {
-		return nil, err
-	}
-	for name, text := range map[string]string{
-		"nats.conf":     fmt.Sprintf(brokerConf, port, filepath.Join(d.dir, "nats")),
-		"millrace.yaml": fmt.Sprintf("data: %q\nnats: {url: %q}\nrules: %s\n", d.dir, d.url, list),
-	} {
-		if err := os.WriteFile(filepath.Join(d.dir, name), []byte(text), 0o600); err != nil {
-			return nil, err
+	d.brokers = make([]*process, d.servers())
+	for i := range d.brokers {
+		if err := d.startServer(i); err != nil {
+			return nil, errors.Join(err, d.close())
 		}
-	}
-	if d.broker, err = d.launch("nats-server", "-c", "nats.conf"); err != nil {
-		return nil, err
 	}
 	if err := d.begin(ctx); err != nil {
 		return nil, errors.Join(err, d.close())
@@ -85,7 +65,13 @@ func (d *deployment) begin(ctx context.Context) error {
 	if d.js, err = jetstream.New(d.conn); err != nil {
 		return err
 	}
-	return d.once(ctx, "apply")
+	if d.servers() == 1 {
+		return d.once(ctx, "apply")
+	}
+	// Servers take no stream before they have found each other.
+	return until(ctx, "the servers take the layout", func() (bool, error) {
+		return d.once(ctx, "apply") == nil, ctx.Err()
+	})
 }
 
 func freePort() (int, error) {
@@ -138,7 +124,11 @@ func (d *deployment) close() error {
 	if d.conn != nil {
 		d.conn.Close()
 	}
-	d.broker.kill()
+	for _, p := range d.brokers {
+		if p != nil {
+			p.kill()
+		}
+	}
 	return os.RemoveAll(d.dir)
 }
 

@@ -72,6 +72,9 @@ func drive(ctx context.Context, args []string, out io.Writer) error {
 	if d.publ, err = pipeline.NewPublisher(conn, pipeline.PublisherConfig{}); err != nil {
 		return err
 	}
+	// What is on its way when it is to end is waited for, so that what it tells at
+	// its end is what is stored.
+	finish := context.WithoutCancel(ctx)
 	d.client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: publishers}}
 	if d.tell, err = newTeller(out); err != nil {
 		return err
@@ -81,7 +84,7 @@ func drive(ctx context.Context, args []string, out io.Writer) error {
 	g.Go(func() error { return d.report(telling) })
 	g.Go(func() error {
 		defer stop()
-		return d.run(ctx)
+		return d.run(ctx, finish)
 	})
 	if err := g.Wait(); err != nil {
 		return err
@@ -91,7 +94,7 @@ func drive(ctx context.Context, args []string, out io.Writer) error {
 	if err := d.tell.tell(done); err != nil {
 		return err
 	}
-	return d.publ.Close(ctx)
+	return d.publ.Close(finish)
 }
 
 func (d *driver) progress() progress {
@@ -113,8 +116,8 @@ func (d *driver) report(ctx context.Context) error {
 	}
 }
 
-// run publishes lots until the time is over, and waits for the last.
-func (d *driver) run(ctx context.Context) error {
+// run publishes lots until the time is over or ctx ends, and waits for the last.
+func (d *driver) run(ctx, finish context.Context) error {
 	made := traffic.New(traffic.Config{Seed: d.seed})
 	var g errgroup.Group
 	g.SetLimit(inFlight)
@@ -140,7 +143,7 @@ func (d *driver) run(ctx context.Context) error {
 		}
 		l := newLot(made, n, now.UnixNano())
 		sent += n
-		g.Go(func() error { return d.publish(ctx, l) })
+		g.Go(func() error { return d.publish(finish, l) })
 	}
 }
 

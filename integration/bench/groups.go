@@ -69,7 +69,7 @@ func measureGroups(ctx context.Context, c config) (_ *groupsResult, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, d.close()) }()
-	of := []*process{d.broker}
+	of := []*process{d.brokers[0]}
 	for _, name := range []string{"processor", "archiver"} {
 		p, err := d.start(ctx, name)
 		if err != nil {

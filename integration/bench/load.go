@@ -90,10 +90,20 @@ func startLoad(ctx context.Context, args ...string) (*load, error) {
 	case <-l.ended:
 		return nil, fmt.Errorf("%s: %w\n%s", args[0], l.err, l.said.String())
 	case <-ctx.Done():
-		_ = l.cmd.Process.Kill()
-		<-l.ended
+		l.kill()
 		return nil, ctx.Err()
 	}
+}
+
+func (l *load) kill() {
+	_ = l.cmd.Process.Kill()
+	<-l.ended
+}
+
+// stop ends the load in order, and returns what it did in all.
+func (l *load) stop(ctx context.Context) (progress, error) {
+	_ = l.cmd.Process.Signal(syscall.SIGTERM)
+	return l.wait(ctx)
 }
 
 func (l *load) follow(out io.Reader) {
@@ -128,8 +138,7 @@ func (l *load) wait(ctx context.Context) (progress, error) {
 	select {
 	case <-l.ended:
 	case <-ctx.Done():
-		_ = l.cmd.Process.Kill()
-		<-l.ended
+		l.kill()
 		return progress{}, ctx.Err()
 	}
 	if l.err != nil {

@@ -6,7 +6,7 @@
 //
 //	go run ./integration/bench [flags]
 //
-// It has six parts, each on a deployment of its own:
+// It has eight parts, each on a deployment of its own:
 //
 //	publish   the library stores events as fast as it can; then a processor and
 //	          an archiver catch up; then plain nats.go moves the same frames
@@ -17,6 +17,9 @@
 //	          fires, idle and beside the main job's traffic
 //	handover  from the stop or the kill of a processor until another has its
 //	          partitions
+//	outage    from the return of a broker that was away, paused or killed, until
+//	          events are stored and decided, and until nothing is behind
+//	nodes     the same from the kill of one of three servers
 //	groups    what processes need of memory where a rule has as many groups as its
 //	          cap, one of nearly all events, and far more than its cap
 //
@@ -52,13 +55,17 @@ type config struct {
 	Samples int           // of latency
 	// Handovers is how often a processor is stopped, and how often one is killed.
 	Handovers int
+	Outage    time.Duration // how long the broker is away
+	Outages   int           // how often it is paused, and how often it is killed
+	Nodes     int           // how often one of three servers is killed
+	Servers   int           // of a deployment; 0: one
 	// Keys is how many groups there are at most; the rule's cap is a hundredth.
 	Keys int
 	Dir  string
 	Bin  string
 }
 
-var parts = []string{"publish", "main", "door", "latency", "handover", "groups"}
+var parts = []string{"publish", "main", "door", "latency", "handover", "outage", "nodes", "groups"}
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -88,6 +95,9 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	flags.IntVar(&c.Rate, "rate", 100_000, "events a second of the main job")
 	flags.IntVar(&c.Samples, "samples", 120, "alerts whose latency is measured")
 	flags.IntVar(&c.Handovers, "handovers", 10, "how often a processor is stopped, and how often one is killed")
+	flags.DurationVar(&c.Outage, "outage", time.Minute, "how long the broker is away")
+	flags.IntVar(&c.Outages, "outages", 2, "how often the broker is paused, and how often it is killed")
+	flags.IntVar(&c.Nodes, "nodes", 6, "how often one of three servers is killed")
 	flags.IntVar(&c.Keys, "keys", 1_000_000, "groups of a rule whose cap is a hundredth of it")
 	flags.StringVar(&c.Dir, "dir", "", "a `directory` on the disk to be measured (default: the system's for temporary files)")
 	flags.StringVar(&c.Bin, "bin", "", "a `directory` that has the programs (default: build them)")
@@ -129,8 +139,11 @@ func (c config) validate() error {
 			faults = append(faults, fmt.Errorf("part %q: there are %s", p, strings.Join(parts, ", ")))
 		}
 	}
-	if c.For <= 0 || c.Short <= 0 || c.Rate <= 0 || c.Samples <= 0 || c.Handovers <= 0 || c.Keys <= 0 {
-		faults = append(faults, errors.New("times, rate, samples, handovers and keys: more than 0"))
+	if c.For <= 0 || c.Short <= 0 || c.Rate <= 0 || c.Samples <= 0 || c.Handovers <= 0 || c.Outage <= 0 || c.Outages <= 0 || c.Nodes <= 0 || c.Keys <= 0 {
+		faults = append(faults, errors.New("times, rate, samples, handovers, outages, nodes and keys: more than 0"))
+	}
+	if c.Outage >= patience {
+		faults = append(faults, fmt.Errorf("an outage of %s: less than %s, the longest that anything is waited for", c.Outage, patience))
 	}
 	return errors.Join(faults...)
 }
@@ -151,6 +164,10 @@ func measure(ctx context.Context, c config) (*report, error) {
 			r.Latency, err = measureLatency(ctx, c)
 		case "handover":
 			r.Handover, err = measureHandover(ctx, c)
+		case "outage":
+			r.Outage, err = measureOutage(ctx, c)
+		case "nodes":
+			r.Nodes, err = measureNodes(ctx, c)
 		case "groups":
 			r.Groups, err = measureGroups(ctx, c)
 		}

@@ -43,7 +43,7 @@ func measureMain(ctx context.Context, c config, via string) (_ *mainResult, err 
 	if err != nil {
 		return nil, err
 	}
-	of := []*process{d.broker, processor, archiver}
+	of := []*process{d.brokers[0], processor, archiver}
 	args := []string{}
 	if via == "door" {
 		door, err := d.start(ctx, "publisher")

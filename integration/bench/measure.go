@@ -83,7 +83,7 @@ func (d *deployment) plain(ctx context.Context) ([]moved, error) {
 		if err != nil {
 			return nil, err
 		}
-		m, err := newMeter(d.broker)
+		m, err := newMeter(d.brokers[0])
 		if err != nil {
 			return nil, err
 		}

@@ -119,9 +119,12 @@ func (p *process) ready(ctx context.Context) error {
 	})
 }
 
-// until polls a condition, for two minutes at most.
+// patience is the longest that anything is waited for.
+const patience = 2 * time.Minute
+
+// until polls a condition.
 func until(ctx context.Context, what string, holds func() (bool, error)) error {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	poll := time.NewTicker(50 * time.Millisecond)
 	defer poll.Stop()

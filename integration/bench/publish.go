@@ -32,7 +32,7 @@ func measurePublish(ctx context.Context, c config) (_ *publishResult, err error)
 	if err != nil {
 		return nil, err
 	}
-	m, err := newMeter(d.broker)
+	m, err := newMeter(d.brokers[0])
 	if err != nil {
 		return nil, err
 	}
@@ -87,7 +87,7 @@ func measurePublish(ctx context.Context, c config) (_ *publishResult, err error)
 
 // catchUp starts a daemon and measures from then on until done returns.
 func (d *deployment) catchUp(ctx context.Context, name string, done func(*process) error) (*process, *moved, error) {
-	m, err := newMeter(d.broker)
+	m, err := newMeter(d.brokers[0])
 	if err != nil {
 		return nil, nil, err
 	}

@@ -20,6 +20,8 @@ type report struct {
 	Door     *mainResult     `json:"door,omitempty"`
 	Latency  *latencyResult  `json:"latency,omitempty"`
 	Handover *handoverResult `json:"handover,omitempty"`
+	Outage   *outageResult   `json:"outage,omitempty"`
+	Nodes    *nodesResult    `json:"nodes,omitempty"`
 	Groups   *groupsResult   `json:"groups,omitempty"`
 }
 
@@ -57,6 +59,12 @@ func (r *report) lost() error {
 		if m != nil {
 			check("main job via "+m.Via, m.count)
 		}
+	}
+	if r.Outage != nil {
+		check("outage", r.Outage.count)
+	}
+	if r.Nodes != nil {
+		check("nodes", r.Nodes.count)
 	}
 	if h := r.Handover; h != nil && h.Moved > 0 {
 		faults = append(faults, fmt.Errorf("%d partitions moved that were another's", h.Moved))
@@ -97,6 +105,14 @@ func (r *report) print(out io.Writer) error {
 	if h := r.Handover; h != nil {
 		fmt.Fprintf(out, "### From the end of a processor to the claim of another\n\n")
 		faults = append(faults, h.print(out))
+	}
+	if o := r.Outage; o != nil {
+		fmt.Fprintf(out, "### From the return of a broker that was away for %s\n\n", o.Length)
+		faults = append(faults, o.print(out), printCount(out, o.count))
+	}
+	if n := r.Nodes; n != nil {
+		fmt.Fprintf(out, "### From the kill of one of three servers\n\n")
+		faults = append(faults, n.print(out), printCount(out, n.count))
 	}
 	if g := r.Groups; g != nil {
 		fmt.Fprintf(out, "### Memory of many groups\n\n")
