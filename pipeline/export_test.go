@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"context"
 	"time"
 
 	"github.com/dermai/millrace/fence"
@@ -20,4 +21,15 @@ func Buffered(l *Log, stream string) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.size
+}
+
+// Ask asks over a connection that breaks after a while; 0: never.
+func Ask(ctx context.Context, timeout, breaks time.Duration, question func(context.Context) (int, error)) (int, error) {
+	c := &Conn{timeout: timeout}
+	c.epoch, c.end = context.WithCancel(context.Background())
+	if breaks > 0 {
+		time.AfterFunc(breaks, c.renew)
+	}
+	defer c.renew()
+	return ask(ctx, c, question)
 }

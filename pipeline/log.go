@@ -149,9 +149,9 @@ func (l *Log) Head(ctx context.Context, subject string) (fence.Entry, error) {
 	if err != nil {
 		return fence.Entry{}, fmt.Errorf("head of %s: %w", subject, err)
 	}
-	ctx, done := l.conn.within(ctx)
-	defer done()
-	m, err := stream.GetLastMsgForSubject(ctx, subject)
+	m, err := ask(ctx, l.conn, func(ctx context.Context) (*jetstream.RawStreamMsg, error) {
+		return stream.GetLastMsgForSubject(ctx, subject)
+	})
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return fence.Entry{}, fmt.Errorf("head of %s: %w", subject, fence.ErrNoHead)
 	}
@@ -212,9 +212,7 @@ func (c *Conn) stream(ctx context.Context, name string) (jetstream.Stream, error
 	if name == "" {
 		return nil, errors.New("the subject belongs to no stream of Millrace")
 	}
-	ctx, done := c.within(ctx)
-	defer done()
-	s, err := c.js.Stream(ctx, name)
+	s, err := ask(ctx, c, func(ctx context.Context) (jetstream.Stream, error) { return c.js.Stream(ctx, name) })
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return nil, fmt.Errorf("no stream %s; create it with millrace apply: %w", name, err)
 	}
@@ -225,10 +223,8 @@ func (c *Conn) stream(ctx context.Context, name string) (jetstream.Stream, error
 // servers have it, an answer that falls short of what is known is an error until
 // it has been the same for a while.
 func (c *Conn) extent(ctx context.Context, s jetstream.Stream, read uint64) (fence.Info, error) {
-	ctx, done := c.within(ctx)
-	defer done()
 	name := s.CachedInfo().Config.Name
-	si, err := s.Info(ctx)
+	si, err := ask(ctx, c, func(ctx context.Context) (*jetstream.StreamInfo, error) { return s.Info(ctx) })
 	if err != nil {
 		return fence.Info{}, fmt.Errorf("extent of %s: %w", name, err)
 	}

@@ -223,16 +223,16 @@ func (r *reader) follow(ctx context.Context) error {
 	if _, err := r.extent(ctx); err != nil {
 		return err
 	}
-	callCtx, done := r.conn.within(ctx)
-	consumer, err := r.stream.CreateConsumer(callCtx, jetstream.ConsumerConfig{
+	config := jetstream.ConsumerConfig{
 		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
 		OptStartSeq:       r.again(),
 		AckPolicy:         jetstream.AckNonePolicy,
 		MemoryStorage:     true,
 		Replicas:          1,
 		InactiveThreshold: consumerIdle,
-	})
-	done()
+	}
+	// A consumer that was made and not heard of is forgotten as well.
+	consumer, err := ask(ctx, r.conn, func(ctx context.Context) (jetstream.Consumer, error) { return r.stream.CreateConsumer(ctx, config) })
 	if err != nil {
 		return fmt.Errorf("create a consumer: %w", err)
 	}

@@ -198,7 +198,8 @@ func (s *steady) ends(ctx context.Context) (map[schemas.Partition]uint64, error)
 }
 
 // decided is the end of the last tick that is decided of the traffic's class, and
-// behind whether reducing or deciding is more behind than usual.
+// behind whether reducing or deciding is more behind than usual, or has not begun:
+// the first tick of a deployment ends some seconds after it was made.
 func (s *steady) decided() (tick time.Time, behind bool, err error) {
 	if err := s.note(); err != nil {
 		return tick, false, err
@@ -209,8 +210,8 @@ func (s *steady) decided() (tick time.Time, behind bool, err error) {
 	}
 	done, err := reduced(s.processor)
 	tick = time.Unix(int64(telemetry["millrace_decided_seconds"]), 0)
-	old := s.past[0]
-	return tick, time.Since(old.at) < usual || done < old.events || time.Since(tick) > usual, err
+	old, late := s.past[0], time.Since(tick)
+	return tick, time.Since(old.at) < usual || done < old.events || late < 0 || late > usual, err
 }
 
 // calm waits until nothing is more than usual behind.
