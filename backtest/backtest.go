@@ -40,7 +40,7 @@ type Progress struct {
 type Summary struct {
 	Messages int64          `json:"messages"`
 	Events   int64          `json:"events"`
-	Missing  []Missing      `json:"missing,omitempty"` // what the range lacks
+	Missing  []Missing      `json:"missing,omitempty"` // what the range lacks, as far as it was read
 	Classes  []ClassSummary `json:"classes"`
 }
 
@@ -56,20 +56,11 @@ type ClassSummary struct {
 	HeldBy string `json:"held_by,omitempty"`
 }
 
-// Missing counts messages of a stream that are nowhere.
+// Missing are sequences of a stream that are nowhere.
 type Missing struct {
-	Stream   string `json:"stream"`
-	Messages uint64 `json:"messages"`
-}
-
-func (s *Summary) missing(stream string, n uint64) {
-	for i := range s.Missing {
-		if s.Missing[i].Stream == stream {
-			s.Missing[i].Messages += n
-			return
-		}
-	}
-	s.Missing = append(s.Missing, Missing{stream, n})
+	Stream string `json:"stream"`
+	First  uint64 `json:"first"`
+	Last   uint64 `json:"last"`
 }
 
 // UnknownError says that a stream does not reach back far enough.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/dermai/millrace/archive"
+	"github.com/dermai/millrace/archive/archivetest"
 	"github.com/dermai/millrace/archive/compact"
 	"github.com/dermai/millrace/backtest"
 	"github.com/dermai/millrace/fence"
@@ -38,7 +39,7 @@ func newBenched(b *testing.B) *benched {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { store.Close() })
-	w := &benched{now: dayStart.UnixNano(), store: store}
+	w := &benched{now: archivetest.Noon, store: store}
 	w.log = &fencetest.Memory{Clock: func() int64 { return w.now }}
 	w.control(b, schemas.ControlEntry{Deployment: &schemas.DefaultDeployment})
 	open := []schemas.Partition{0, 1}

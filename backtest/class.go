@@ -182,9 +182,7 @@ func (c *class) count(l *lane, b *batch) {
 	l.passed = b.passed
 	c.backtest.sum.Messages += b.messages
 	c.backtest.sum.Events += b.events
-	if b.missing > 0 {
-		c.backtest.sum.missing(l.partition.Stream(), b.missing)
-	}
+	c.backtest.sum.Missing = append(c.backtest.sum.Missing, b.missing...)
 }
 
 // report tells how far it is.

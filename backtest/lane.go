@@ -31,7 +31,7 @@ type batch struct {
 	rows             []schemas.Row
 	passed           int64
 	messages, events int64
-	missing          uint64
+	missing          []Missing // of the stream, up to the first of the next batch
 	err              error
 }
 
@@ -76,6 +76,10 @@ func (l *lane) read(ctx context.Context) error {
 			next = r.Seq
 			reducer.Resume(schemas.Position{Seq: r.Seq - 1}, l.schedule.Floor(l.partition))
 		}
+		if r.Seq > next { // known with the ticks that are decided without them
+			b.missing = append(b.missing, Missing{l.partition.Stream(), next, r.Seq - 1})
+		}
+		next = r.Seq + 1
 		arrival := max(r.Arrival, l.schedule.Floor(l.partition))
 		if at := timing.Arrival(arrival); at > tick {
 			tick = at
@@ -84,8 +88,6 @@ func (l *lane) read(ctx context.Context) error {
 			}
 		}
 		b.messages++
-		b.missing += r.Seq - next
-		next = r.Seq + 1
 		if !reducer.Arrive(r.Seq, arrival) {
 			return errors.New("backtest: a tick beyond the control log is of interest")
 		}

@@ -35,7 +35,7 @@ func checkBacktest(e *evidence, c *Counts, fault func(string, ...any)) {
 		fault("%v", err)
 	}
 	for _, m := range sum.Missing {
-		fault("%d messages of %s are missing", m.Messages, m.Stream)
+		fault("the sequences %d to %d of %s are missing", m.First, m.Last, m.Stream)
 	}
 	for _, class := range sum.Classes {
 		c.Backtested += int(class.Checked)

@@ -42,6 +42,10 @@ func runAll(m *testing.M) (code int, err error) {
 		return 0, err
 	}
 	defer os.RemoveAll(dir)
+	scratch = dir
+	if module, err = filepath.Abs("../.."); err != nil {
+		return 0, err
+	}
 	root, sidecar, old := filepath.Join(dir, "root"), filepath.Join(dir, "meta"), filepath.Join(dir, "versions")
 	for _, d := range []string{root, sidecar, old} {
 		if err := os.Mkdir(d, 0o700); err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/dermai/millrace/archive"
 	"github.com/dermai/millrace/backtest"
 	"github.com/dermai/millrace/fence"
 	"github.com/dermai/millrace/internal/app/config"
@@ -55,11 +56,8 @@ func (c *rulesBacktest) Run(ctx context.Context, s *session) error {
 		return s.out.line(line, false)
 	})
 	run.clearProgress()
-	if differs, ok := errors.AsType[*backtest.DifferError](err); ok {
-		return findingsError(differs.Error())
-	}
 	if err != nil {
-		return err
+		return run.failed(&sum, err)
 	}
 	if err := s.out.flush(); err != nil {
 		return err
@@ -132,6 +130,25 @@ func (b *backtesting) clearProgress() {
 	}
 }
 
+// failed says what was missing when it came to an end, and whether that is a finding.
+func (b *backtesting) failed(sum *backtest.Summary, err error) error {
+	b.missing(sum)
+	_, differs := errors.AsType[*backtest.DifferError](err)
+	_, corrupt := errors.AsType[*archive.CorruptError](err)
+	if differs || corrupt || len(sum.Missing) > 0 || errors.Is(err, archive.ErrNotFound) {
+		return findingsError(err.Error())
+	}
+	return err
+}
+
+// missing names what was missing, and counts it.
+func (b *backtesting) missing(sum *backtest.Summary) (findings int) {
+	for _, m := range sum.Missing {
+		fmt.Fprintf(b.session.Stderr, "%s: the sequences %d to %d are missing; archive verify says why\n", m.Stream, m.First, m.Last)
+	}
+	return len(sum.Missing)
+}
+
 // report says what was read, and what of the range was not there.
 func (b *backtesting) report(sum *backtest.Summary) error {
 	out := b.session.Stderr
@@ -147,10 +164,7 @@ func (b *backtesting) report(sum *backtest.Summary) error {
 			fmt.Fprintf(out, "%s: what came after %s is unknown: there %s ends; archive flush archives what it holds, --live reads it\n", c.Class, clock(c.To), c.HeldBy)
 		}
 	}
-	for _, m := range sum.Missing {
-		findings++
-		fmt.Fprintf(out, "%s: %s of the range are missing; archive verify says why\n", m.Stream, plural(int(m.Messages), "message"))
-	}
+	findings += b.missing(sum)
 	fmt.Fprintf(out, "%s read\n", plural(int(sum.Events), "event"))
 	if findings > 0 {
 		return findingsError("the archive does not hold the whole range")

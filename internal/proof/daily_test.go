@@ -2,7 +2,6 @@ package proof_test
 
 import (
 	"context"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -13,28 +12,28 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/dermai/millrace/archive"
+	"github.com/dermai/millrace/archive/archivetest"
 	"github.com/dermai/millrace/archive/retain"
 	"github.com/dermai/millrace/fence"
 	"github.com/dermai/millrace/internal/proof"
+	"github.com/dermai/millrace/internal/proof/prooftest"
 	"github.com/dermai/millrace/schemas"
 )
 
-const day = int64(24 * time.Hour)
-
 // days is a deployment of three days, which web and shop speak on. Lanes go over
 // midnight. daily looks at them.
-func days(t *testing.T) (b *bench, daily func() []string, reg *prometheus.Registry) {
-	b = newBench(t)
+func days(t *testing.T) (b *prooftest.Bench, daily func() []string, reg *prometheus.Registry) {
+	b = prooftest.New(archivetest.NewBench(t))
 	for range 3 {
-		b.send("web", "a", 3)
-		b.send("shop", "b", 2)
-		b.archive(t)
-		b.now += day
+		b.Send("web", "a", 3)
+		b.Send("shop", "b", 2)
+		b.ArchiveAll(t)
+		b.Now += day
 	}
 	reg = prometheus.NewRegistry()
-	d := proof.NewDaily(b.store, reg, func() time.Time { return time.Unix(0, b.now) },
+	d := proof.NewDaily(b.Store, reg, b.Clock,
 		func(ctx context.Context, since, until int64) (*proof.Report, error) {
-			return b.run(t, func(c *proof.Config) { c.Since, c.Until = since, until }), nil
+			return b.Run(t, func(c *proof.Config) { c.Since, c.Until = since, until }), nil
 		})
 	return b, func() (found []string) {
 		for {
@@ -49,27 +48,27 @@ func days(t *testing.T) (b *bench, daily func() []string, reg *prometheus.Regist
 }
 
 // of are the objects of telemetry of a day.
-func (b *bench) of(t *testing.T, ns int64) (files []string) {
-	for _, file := range b.objects(t, "l0/telemetry/") {
-		if strings.Contains(file, time.Unix(0, ns).UTC().Format("dt=2006-01-02")) {
-			files = append(files, file)
+func of(t *testing.T, b *prooftest.Bench, ns int64) (keys []string) {
+	for _, key := range b.Keys(t, "l0/telemetry/") {
+		if strings.Contains(key, time.Unix(0, ns).UTC().Format("dt=2006-01-02")) {
+			keys = append(keys, key)
 		}
 	}
-	return files
+	return keys
 }
 
 // TestDaily: each day that is over is looked at once, and lanes go on where the
 // report of the day before left them.
 func TestDaily(t *testing.T) {
 	b, daily, reg := days(t)
-	b.end("web", "a")
+	b.End("web", "a")
 	if found := daily(); len(found) > 0 {
 		t.Errorf("found %q", found)
 	}
-	last, err := proof.Last(t.Context(), b.store)
+	last, err := proof.Last(t.Context(), b.Store)
 	must(t, err)
 	want := "events.0.log.shop.b: unknown after frame 6 (sequence 15, 2026-09-23T14:13:37Z)"
-	if last.Until != (noon/day+3)*day || last.Begun != 0 || len(last.Lanes) != 2 || last.Lanes[0].String() != want {
+	if last.Until != (archivetest.Noon/day+3)*day || last.Begun != 0 || len(last.Lanes) != 2 || last.Lanes[0].String() != want {
 		t.Errorf("the last report: until %d, begun %d, lanes %+v", last.Until, last.Begun, last.Lanes)
 	}
 	gauges := `
@@ -81,15 +80,15 @@ func TestDaily(t *testing.T) {
 		millrace_verify_unknown_lanes 2
 	`
 	must(t, testutil.GatherAndCompare(reg, strings.NewReader(gauges), "millrace_verify_findings", "millrace_verify_unknown_lanes"))
-	if n := len(b.objects(t, "verify/")); n != 3 {
+	if n := len(b.Keys(t, "verify/")); n != 3 {
 		t.Errorf("%d reports, want 3", n)
 	}
 	// What waits in the stream counts, and ends the lane.
-	b.now += day
+	b.Now += day
 	if found := daily(); len(found) > 0 {
 		t.Errorf("of the fourth day: %q", found)
 	}
-	if last, err = proof.Last(t.Context(), b.store); err != nil || len(last.Lanes) != 1 || last.Complete != 1 {
+	if last, err = proof.Last(t.Context(), b.Store); err != nil || len(last.Lanes) != 1 || last.Complete != 1 {
 		t.Errorf("of the fourth day: %+v, %v", last, err)
 	}
 }
@@ -102,10 +101,10 @@ func TestPublishersDay(t *testing.T) {
 	if found := daily(); len(found) > 0 {
 		t.Fatalf("found %q", found)
 	}
-	at := b.now - 2*day
-	rewrite(t, b.of(t, at)[0], func(e *fence.Entry) bool { return e.Subject != lane("shop", "b") })
+	at := b.Now - 2*day
+	b.Rewrite(t, of(t, b, at)[0], func(e *fence.Entry) bool { return e.Subject != lane("shop", "b") })
 	clock := func(ns int64) string { return time.Unix(0, ns).UTC().Format("2006-01-02") }
-	r := b.run(t, func(c *proof.Config) {
+	r := b.Run(t, func(c *proof.Config) {
 		alone(c)
 		c.Expect = []proof.Expected{{Kind: "log", Service: "shop", Every: 25 * time.Hour}, {Kind: "log", Service: "web", Every: 25 * time.Hour}}
 	})
@@ -132,8 +131,8 @@ func TestPublishersDay(t *testing.T) {
 func TestKeptHead(t *testing.T) {
 	b, daily, _ := days(t)
 	daily()
-	must(t, os.Remove(b.of(t, b.now-day)[0]))
-	found := said(b.run(t, alone))
+	b.Remove(t, of(t, b, b.Now-day)[0])
+	found := said(b.Run(t, alone))
 	if len(found) == 0 || !strings.Contains(found[0], "sequence 15: the object with hash ") {
 		t.Errorf("found %q", found)
 	}
@@ -146,12 +145,12 @@ func TestRetention(t *testing.T) {
 	if found := daily(); len(found) > 0 {
 		t.Fatalf("found %q", found)
 	}
-	b.compact(t, true)
-	first := (b.now/day - 3) * day
-	w, err := retain.New(archive.NewView(b.store, schemas.Telemetry), retain.Config{
+	b.CompactAll(t, true)
+	first := (b.Now/day - 3) * day
+	w, err := retain.New(archive.NewView(b.Store, schemas.Telemetry), retain.Config{
 		Before: func(time.Time) time.Time { return time.Unix(0, first+day) }, Why: "a test", By: "test", Grace: time.Hour,
 		Announce: func(context.Context, retain.Announcement) error { return nil },
-		Now:      func() time.Time { return time.Unix(0, b.now) },
+		Now:      b.Clock,
 	})
 	must(t, err)
 	result, err := w.Run(t.Context())
@@ -163,7 +162,7 @@ func TestRetention(t *testing.T) {
 		alone(c)
 		c.Expect = []proof.Expected{{Kind: "log", Service: "shop", Every: 25 * time.Hour}}
 	}
-	r := b.run(t, expect)
+	r := b.Run(t, expect)
 	if found := said(r); len(found) > 0 {
 		t.Errorf("found %q", found)
 	}
@@ -172,8 +171,8 @@ func TestRetention(t *testing.T) {
 		t.Errorf("unchecked %q, want %q", r.Unchecked, want)
 	}
 	// What is left is looked at as before.
-	rewrite(t, b.of(t, b.now-day)[0], func(e *fence.Entry) bool { return e.Subject != lane("shop", "b") })
-	if r := b.run(t, expect); len(r.Findings) == 0 {
+	b.Rewrite(t, of(t, b, b.Now-day)[0], func(e *fence.Entry) bool { return e.Subject != lane("shop", "b") })
+	if r := b.Run(t, expect); len(r.Findings) == 0 {
 		t.Error("what was cut out of a later day is not found")
 	}
 }

@@ -1,4 +1,5 @@
-package backtest_test
+// Package daytest proves on any store that a recorded day is decided again as it was.
+package daytest
 
 import (
 	"context"
@@ -18,15 +19,15 @@ import (
 	"github.com/dermai/millrace/stages"
 )
 
-// day is a recorded day: the real reducers, evaluators and archivers over a log
+// Day is a recorded day: the real reducers, evaluators and archivers over a log
 // in memory, on a clock that is turned by hand. They crash, appends are lost,
 // events come late, the rules are changed now and then, and at noon another
 // partition is opened.
-type day struct {
+type Day struct {
 	*rand.Rand
 	t      *testing.T
 	log    *fencetest.Memory
-	store  *archive.FileStore
+	store  archive.Store
 	now    int64
 	claims int
 	cache  rules.Cache
@@ -66,17 +67,11 @@ groups:
 	return &schemas.RuleSource{Files: []schemas.RuleFile{{Name: "day.yaml", Text: text}}}
 }
 
-// record makes a recording of some length and archives it, all but what is last
-// of each stream as segments.
-func record(t *testing.T, length time.Duration) *day {
+// Record makes a recording of some length and archives it in an empty store, all but
+// what is last of each stream as segments.
+func Record(t *testing.T, store archive.Store, length time.Duration) *Day {
 	t.Helper()
-	dir := t.TempDir()
-	store, err := archive.OpenFileStore(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { store.Close() })
-	d := &day{
+	d := &Day{
 		Rand: rand.New(rand.NewPCG(1, 2)), t: t, store: store, now: dayStart.UnixNano(), faulty: true,
 		reduce: map[schemas.Partition]*stages.Reduce{}, evaluate: map[schemas.Class]*stages.Evaluate{},
 		archive: map[string]*archive.Archiver{},
@@ -109,20 +104,20 @@ func record(t *testing.T, length time.Duration) *day {
 	return d
 }
 
-func (d *day) clock() int64 { return d.now + d.Int64N(int64(time.Second)) - int64(time.Second)/2 }
+func (d *Day) clock() int64 { return d.now + d.Int64N(int64(time.Second)) - int64(time.Second)/2 }
 
-func (d *day) fault(fence.Message) fencetest.Fault {
+func (d *Day) fault(fence.Message) fencetest.Fault {
 	if d.faulty && d.IntN(40) == 0 {
 		return []fencetest.Fault{fencetest.LoseAppend, fencetest.LoseAnswer}[d.IntN(2)]
 	}
 	return fencetest.None
 }
 
-func (d *day) claim() string { d.claims++; return fmt.Sprint("c", d.claims) }
+func (d *Day) claim() string { d.claims++; return fmt.Sprint("c", d.claims) }
 
-func (d *day) time() time.Time { return time.Unix(0, d.now) }
+func (d *Day) time() time.Time { return time.Unix(0, d.now) }
 
-func (d *day) genesis() {
+func (d *Day) genesis() {
 	subjects := []string{schemas.Telemetry.Alerts(), schemas.Telemetry.Checkpoints(), schemas.AuditTrail.Alerts(), schemas.AuditTrail.Checkpoints()}
 	for _, p := range []schemas.Partition{0, 1, 2, schemas.Audit} {
 		subjects = append(subjects, p.Partials())
@@ -135,7 +130,7 @@ func (d *day) genesis() {
 	d.control(schemas.ControlEntry{Rules: rulesOf(false), Open: []schemas.Partition{0, 1, schemas.Audit}})
 }
 
-func (d *day) control(e schemas.ControlEntry) {
+func (d *Day) control(e schemas.ControlEntry) {
 	data, err := schemas.Encode(e)
 	if err != nil {
 		d.t.Fatal(err)
@@ -144,7 +139,7 @@ func (d *day) control(e schemas.ControlEntry) {
 }
 
 // traffic publishes some frames, with trouble every few hours.
-func (d *day) traffic(opened bool) {
+func (d *Day) traffic(opened bool) {
 	trouble := d.time().Hour()%4 == 3 && d.time().Minute() < 40
 	for p := range schemas.Partition(3) {
 		if p == 2 && !opened || d.IntN(3) == 0 {
@@ -173,7 +168,7 @@ func (d *day) traffic(opened bool) {
 	}
 }
 
-func (d *day) late() string {
+func (d *Day) late() string {
 	at := d.time()
 	if d.IntN(12) == 0 {
 		at = at.Add(-time.Duration(d.IntN(int(15 * time.Minute))))
@@ -181,21 +176,21 @@ func (d *day) late() string {
 	return at.UTC().Format(time.RFC3339Nano)
 }
 
-func (d *day) put(subject string, lines []string) {
+func (d *Day) put(subject string, lines []string) {
 	d.log.Put(fence.Message{Subject: subject, Data: schemas.Pack(nil, []byte(strings.Join(lines, "\n")+"\n"))})
 }
 
 // Put implements stages.Quarantine.
-func (d *day) Put(context.Context, schemas.Quarantined) error { return nil }
+func (d *Day) Put(context.Context, schemas.Quarantined) error { return nil }
 
 // Tick implements stages.Ticker.
-func (d *day) Tick(_ context.Context, p schemas.Partition) error {
+func (d *Day) Tick(_ context.Context, p schemas.Partition) error {
 	d.log.Put(fence.Message{Subject: p.Ticks()})
 	return nil
 }
 
 // step lets every machine do what there is to do, unless it crashes before.
-func (d *day) step() {
+func (d *Day) step() {
 	partitions := []schemas.Partition{0, 1, 2, schemas.Audit}
 	for range 3 {
 		for _, p := range partitions {
@@ -224,11 +219,11 @@ func (d *day) step() {
 	}
 }
 
-func (d *day) streams() []string {
+func (d *Day) streams() []string {
 	return []string{"EVENTS_0", "EVENTS_1", "EVENTS_2", schemas.StreamAudit, schemas.StreamControl, schemas.StreamAlerts}
 }
 
-func (d *day) archiver(name string) *archive.Archiver {
+func (d *Day) archiver(name string) *archive.Archiver {
 	floor := func(ctx context.Context) (int64, error) {
 		control := stages.NewControl(d.log, d.time, &d.cache)
 		_, err := control.Read(ctx)
@@ -248,7 +243,7 @@ func (d *day) archiver(name string) *archive.Archiver {
 	return a
 }
 
-func (d *day) drive(m stages.Machine) {
+func (d *Day) drive(m stages.Machine) {
 	for range 60 {
 		busy, err := m.Step(d.t.Context())
 		switch {
@@ -262,7 +257,7 @@ func (d *day) drive(m stages.Machine) {
 	}
 }
 
-func (d *day) flush() {
+func (d *Day) flush() {
 	for _, a := range d.archive {
 		d.drive(a)
 		if err := a.Flush(d.t.Context()); err != nil {
@@ -272,7 +267,7 @@ func (d *day) flush() {
 }
 
 // compact makes segments of the first day and forgets its objects.
-func (d *day) compact() {
+func (d *Day) compact() {
 	c, err := compact.New(d.store, compact.Config{Bytes: 1 << 18, Dir: d.t.TempDir(), Now: d.time, Grace: time.Nanosecond})
 	if err != nil {
 		d.t.Fatal(err)
