@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dermai/millrace/archive"
+	"github.com/dermai/millrace/fence"
 	"github.com/dermai/millrace/integration/faultlog"
 	"github.com/dermai/millrace/schemas"
 )
@@ -251,6 +253,45 @@ func TestSummary(t *testing.T) {
 	}
 	if len(list) == 0 || want != string(doc) {
 		t.Errorf("%s and %s differ; run go run ./integration/chaos -sum", docFile, faultlog.File)
+	}
+}
+
+// TestTorn: messages that a stream never had are no fault, if a server's disk was
+// full, they were before its first, and nothing says that they were there.
+func TestTorn(t *testing.T) {
+	const stream = "EVENTS_0"
+	begins := func(first uint64) *evidence { // at a message, which the archive has as well
+		list := []fence.Entry{{Seq: first, Data: []byte("x")}}
+		e := &evidence{fired: []Fired{{Fault: "full", Target: "nats-1"}}, streams: streams{stream: list}, archived: streams{stream: list}}
+		missing := []archive.Missing{{From: 1, To: first - 1, Reason: archive.MissingExpired}}
+		e.verify.Chains = []archive.ChainReport{{Head: archive.Head{Chain: "telemetry/" + stream + "/1"}, Missing: missing}}
+		return e
+	}
+	found := func(e *evidence) (n int) {
+		checkArchive(e, new(Counts), func(string, ...any) { n++ })
+		return n
+	}
+	if n := found(begins(5)); n != 0 {
+		t.Fatalf("%d findings about what never was", n)
+	}
+	missing := func(e *evidence) *archive.Missing { return &e.verify.Chains[0].Missing[0] }
+	for name, spoil := range map[string]func(e *evidence){
+		"no disk was full":                   func(e *evidence) { e.fired[0].Fault = "kill" },
+		"the disk was no server's":           func(e *evidence) { e.fired[0].Target = diskOfData },
+		"the stream begins before":           func(e *evidence) { missing(e).To++ },
+		"it is of another stream":            func(e *evidence) { e.verify.Chains[0].Chain = "audit/AUDIT/1" },
+		"it was in the middle of the stream": func(e *evidence) { missing(e).Reason = archive.MissingDeleted },
+		"more is missing": func(e *evidence) {
+			e.verify.Chains[0].Missing = append(e.verify.Chains[0].Missing, archive.Missing{From: 7, To: 8, Reason: archive.MissingExpired})
+		},
+		"the archive begins later": func(e *evidence) { e.archived[stream] = nil },
+		"the stream has nothing":   func(e *evidence) { e.streams[stream] = nil },
+	} {
+		e := begins(5)
+		spoil(e)
+		if found(e) == 0 {
+			t.Errorf("nothing is found though %s", name)
+		}
 	}
 }
 

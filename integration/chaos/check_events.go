@@ -181,11 +181,11 @@ func checkArchive(e *evidence, c *Counts, fault func(string, ...any)) {
 }
 
 // torn is the sequence up to which a stream never had messages: those whose write
-// failed for want of room were refused, and a server that is started anew then
-// begins behind them. 0: it has its first message.
+// failed for want of room on a server's disk were refused, and a server that is
+// started anew then begins behind them. 0: it has its first message.
 func (e *evidence) torn(stream string) uint64 {
 	list := e.streams[stream]
-	if len(list) == 0 || !slices.ContainsFunc(e.fired, func(f Fired) bool { return f.Fault == "full" }) {
+	if len(list) == 0 || !slices.ContainsFunc(e.fired, func(f Fired) bool { return f.Fault == "full" && f.Target != diskOfData }) {
 		return 0
 	}
 	return list[0].Seq - 1

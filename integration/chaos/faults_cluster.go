@@ -99,10 +99,13 @@ func makeOpen(ctx context.Context, r *run, _ *rand.Rand) (Fired, error) {
 	return made, c.apply(context.WithoutCancel(ctx))
 }
 
+// diskOfData holds the spool, and the archive where it is files; others are servers'.
+const diskOfData = "data"
+
 // makeFull fills a disk. A server that could not write is started anew when there
 // is room again, as its operator would.
 func makeFull(ctx context.Context, r *run, rng *rand.Rand) (Fired, error) {
-	dirs := []string{filepath.Join(r.dir, "data")}
+	dirs := []string{filepath.Join(r.dir, diskOfData)}
 	for _, s := range r.cluster.servers {
 		dirs = append(dirs, filepath.Join(r.dir, "nats", s.name))
 	}
