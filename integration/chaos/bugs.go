@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -78,6 +79,7 @@ func (c *config) caught(ctx context.Context, b bug, out io.Writer) (bool, error)
 	for n := range int64(mostTries) {
 		o := c.Options
 		o.Seed, o.Servers, o.Bug, o.Faults = 1000+n, 1, b.name, []string{}
+		o.Store = cmp.Or(o.Store, storeFiles)
 		if b.faults != "none" {
 			o.Faults = strings.Split(b.faults, ",")
 		}

@@ -21,7 +21,7 @@ var seed = flag.Int64("seed", 0, "of the run; 0: the clock")
 // TestRun makes one run, with kills at random moments and at durable steps, and
 // then sees that every check can fail.
 func TestRun(t *testing.T) {
-	o := &Options{Seed: *seed, Servers: 1, Faults: []string{"die", "kill", "receiver"}}
+	o := &Options{Seed: *seed, Servers: 1, Store: storeFiles, Faults: []string{"die", "kill", "receiver"}}
 	if o.Seed == 0 {
 		o.Seed = time.Now().UnixNano() % 1e9
 	}
@@ -253,6 +253,36 @@ func TestSummary(t *testing.T) {
 	}
 	if len(list) == 0 || want != string(doc) {
 		t.Errorf("%s and %s differ; run go run ./integration/chaos -sum", docFile, faultlog.File)
+	}
+}
+
+// TestDraw: seeds choose every fault that is possible here, and both stores; what they
+// choose is valid, and what is given stays.
+func TestDraw(t *testing.T) {
+	chosen := map[string]int{}
+	for seed := range int64(400) {
+		o := Options{Seed: seed, Servers: 1}
+		o.draw()
+		if err := o.validate(); err != nil {
+			t.Errorf("seed %d: %v", seed, err)
+		}
+		chosen[o.Store]++
+		for _, name := range o.Faults {
+			chosen[name]++
+		}
+	}
+	for _, f := range faults {
+		if f.possible(Options{Servers: 1, Store: storeS3}) == nil && chosen[f.name] == 0 {
+			t.Errorf("no seed chooses %s", f.name)
+		}
+	}
+	if chosen[storeS3] < 50 || chosen[storeFiles] < 250 {
+		t.Errorf("%d runs on S3 and %d on files, want about 100 and 300", chosen[storeS3], chosen[storeFiles])
+	}
+	o := Options{Seed: 1, Servers: 1, Store: storeFiles, Faults: []string{"store"}}
+	o.draw()
+	if err := o.validate(); err == nil || o.Store != storeFiles {
+		t.Errorf("a fault of the S3 store, on %s: %v", o.Store, err)
 	}
 }
 

@@ -23,11 +23,13 @@ type cluster struct {
 	bin string
 	dir string // of the run
 
-	receivers  string // host:port
+	receivers  string   // host:port
+	env        []string // of all programs
 	servers    []*server
 	publisher  *process
 	processors []*process
 	archivers  []*process
+	store      *store // nil: files
 	links      []*link
 	network    *network // of the servers, where there are several; nil: loopback
 	disks      disks
@@ -46,7 +48,7 @@ type server struct {
 // newCluster writes the configuration; start begins it.
 func newCluster(o *Options, bin, dir, receivers string) (*cluster, error) {
 	c := &cluster{o: o, bin: bin, dir: dir, receivers: receivers, partitions: 4, ports: map[string]bool{}}
-	for _, d := range []string{"data", "nats"} {
+	for _, d := range []string{diskOfData, "nats"} {
 		if err := os.MkdirAll(filepath.Join(dir, d), 0o700); err != nil {
 			return c, err
 		}
@@ -55,7 +57,12 @@ func newCluster(o *Options, bin, dir, receivers string) (*cluster, error) {
 		return c, err
 	}
 	if slices.Contains(o.Faults, "full") {
-		if err := c.disks.add(filepath.Join(dir, "data")); err != nil {
+		if err := c.disks.add(filepath.Join(dir, diskOfData)); err != nil {
+			return c, err
+		}
+	}
+	if o.Store == storeS3 {
+		if err := c.addStore(); err != nil {
 			return c, err
 		}
 	}
@@ -96,7 +103,7 @@ nats: {url: %[2]q}
 replicas: %[3]d
 partitions: %[6]d
 rules: [demo.yaml, audit.yaml]
-archive: {cut_age: 2s}
+archive: {cut_age: 2s%[7]s}
 route:
   receiver: team
   group_interval: 2s
@@ -115,7 +122,7 @@ func (c *cluster) write(name, text string) error {
 
 // configure writes the configuration of all programs, as it is now.
 func (c *cluster) configure() error {
-	return c.write("millrace.yaml", fmt.Sprintf(configuration, filepath.Join(c.dir, "data"), c.url(), c.o.Servers, c.receivers, receiverAnswer, c.partitions))
+	return c.write("millrace.yaml", fmt.Sprintf(configuration, filepath.Join(c.dir, diskOfData), c.url(), c.o.Servers, c.receivers, receiverAnswer, c.partitions, c.archiveConfig()))
 }
 
 // addServers prepares the nats-servers in the setting that we ship: one on
@@ -214,7 +221,7 @@ func (c *cluster) holdLinks(client string) []*link {
 
 func (c *cluster) program(name, binary string, args ...string) (*process, error) {
 	log, err := os.OpenFile(filepath.Join(c.dir, "logs", name+".log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
-	return &process{name: name, path: filepath.Join(c.bin, binary), args: args, dir: c.dir, log: log}, err
+	return &process{name: name, path: filepath.Join(c.bin, binary), args: args, env: c.env, dir: c.dir, log: log}, err
 }
 
 // daemon prepares one of our programs.
@@ -233,7 +240,7 @@ func (c *cluster) daemon(name, binary string) (*process, error) {
 		return nil, err
 	}
 	p.http = addr
-	p.env = []string{"NATS_URL=" + url, "MILLRACE_CHAOS_BUG=" + c.o.Bug}
+	p.env = append(slices.Clone(p.env), "NATS_URL="+url, "MILLRACE_CHAOS_BUG="+c.o.Bug)
 	return p, nil
 }
 
@@ -255,6 +262,11 @@ func (c *cluster) all() []*process {
 func (c *cluster) start(ctx context.Context) (*pipeline.Conn, error) {
 	for _, s := range c.servers {
 		if err := s.start(""); err != nil {
+			return nil, err
+		}
+	}
+	if c.store != nil {
+		if err := c.store.start(ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -329,6 +341,9 @@ func (c *cluster) close() error {
 		if p != nil {
 			faults = append(faults, p.kill(), p.log.Close())
 		}
+	}
+	if c.store != nil {
+		faults = append(faults, c.store.close())
 	}
 	for _, k := range c.links {
 		k.close()

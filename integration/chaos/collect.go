@@ -5,10 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/dermai/millrace/archive"
@@ -150,12 +148,12 @@ func (r *run) collect(ctx context.Context) error {
 	return r.collectArchive(ctx, archived)
 }
 
-func (r *run) collectArchive(ctx context.Context, streams []string) error {
-	store, err := archive.OpenFileStore(filepath.Join(r.dir, "data", "archive"))
+func (r *run) collectArchive(ctx context.Context, streams []string) (err error) {
+	store, closes, err := r.cluster.openArchive()
 	if err != nil {
 		return err
 	}
-	defer store.Close()
+	defer func() { err = errors.Join(err, closes()) }()
 	report, err := archive.Verify(ctx, store, archive.Options{Full: true})
 	if err != nil {
 		return fmt.Errorf("verify: %w", err)
@@ -174,9 +172,11 @@ func (r *run) collectArchive(ctx context.Context, streams []string) error {
 		}
 	}
 	var keys []string
-	err = filepath.WalkDir(filepath.Join(r.dir, "data", "archive"), func(path string, _ os.DirEntry, err error) error {
-		keys = append(keys, strings.TrimPrefix(path, r.dir))
-		return err
-	})
-	return errors.Join(err, writeJSON(filepath.Join(r.dir, fileVerify), report), writeJSON(filepath.Join(r.dir, fileObjects), keys))
+	for o, err := range store.List(ctx, "", "") {
+		if err != nil {
+			return fmt.Errorf("list the archive: %w", err)
+		}
+		keys = append(keys, o.Key)
+	}
+	return errors.Join(writeJSON(filepath.Join(r.dir, fileVerify), report), writeJSON(filepath.Join(r.dir, fileObjects), keys))
 }

@@ -37,6 +37,7 @@ var faults = []*fault{
 	{"leader", "the leader of a stream steps down", onServers, makeLeader},
 	{"partition", "a server has no network, or no way to another one", onServers, makePartition},
 	{"resize", "the processors are 1, 4, 2, 5 and 1; those that are too many are stopped or killed", always, makeResize},
+	{"store", "the object store answers 503, hangs, takes it and gives no answer, or is killed or paused", onS3, makeStore},
 }
 
 func faultNamed(name string) *fault {

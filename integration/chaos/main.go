@@ -65,6 +65,7 @@ func flags(args []string) (*config, error) {
 	set.Int64Var(&c.Seed, "seed", 0, "makes every choice of one run; 0: runs with seeds of the clock")
 	set.IntVar(&c.Servers, "servers", 0, "number of nats-servers, 1 or 3; 0: the seed says")
 	set.IntVar(&c.Processors, "processors", 0, "number of processors; 0: the seed says, 2 to 5")
+	set.StringVar(&c.Store, "store", "", "where the archive is, files or s3 (versitygw, built in integration/s3); \"\": the seed says")
 	set.StringVar(&c.faults, "faults", "", "kinds of faults with commas between them, none or all; \"\": the seed says\n"+faultHelp())
 	set.IntVar(&c.Least, "least", 0, "kinds of fault that a seed draws at least")
 	set.DurationVar(&c.Storm, "storm", 0, "how long faults are made; 0: 10s")
@@ -194,6 +195,11 @@ func (c *config) one(ctx context.Context, o *Options, bin string, out io.Writer)
 	o.draw()
 	if err := o.validate(); err != nil {
 		return nil, 0, err
+	}
+	if o.Store == storeS3 {
+		if err := buildGateway(ctx, bin); err != nil {
+			return nil, 0, err
+		}
 	}
 	dir := filepath.Join(c.dir, fmt.Sprintf("seed-%d", o.Seed))
 	fmt.Fprintf(out, "%s -dir %s\n", o.again(), c.dir)

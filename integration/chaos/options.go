@@ -13,6 +13,7 @@ type Options struct {
 	Seed       int64         `json:"seed"`
 	Servers    int           `json:"servers"`
 	Processors int           `json:"processors"`
+	Store      string        `json:"store"`  // of the archive: files or s3
 	Faults     []string      `json:"faults"` // names of the table faults
 	Quiet      time.Duration `json:"quiet"`  // before the first fault
 	Storm      time.Duration `json:"storm"`  // while faults are made
@@ -40,6 +41,12 @@ func (o *Options) draw() {
 	}
 	if o.Processors == 0 {
 		o.Processors = processors
+	}
+	if store := rng.Intn(4); o.Store == "" {
+		o.Store = storeFiles
+		if store == 0 {
+			o.Store = storeS3
+		}
 	}
 	if o.Faults == nil {
 		o.Faults = []string{}
@@ -75,13 +82,16 @@ func (o *Options) validate() error {
 	if o.Servers != 1 && o.Servers != 3 {
 		return fmt.Errorf("%d servers: use 1 or 3", o.Servers)
 	}
+	if o.Store != storeFiles && o.Store != storeS3 {
+		return fmt.Errorf("store %q: use %s or %s", o.Store, storeFiles, storeS3)
+	}
 	return nil
 }
 
 // again is the command that makes the same run.
 func (o *Options) again() string {
-	s := fmt.Sprintf("go run ./integration/chaos -seed %d -servers %d -processors %d -faults %s -storm %s",
-		o.Seed, o.Servers, o.Processors, cmpList(o.Faults), o.Storm)
+	s := fmt.Sprintf("go run ./integration/chaos -seed %d -servers %d -processors %d -store %s -faults %s -storm %s",
+		o.Seed, o.Servers, o.Processors, o.Store, cmpList(o.Faults), o.Storm)
 	if o.Bug != "" {
 		s += fmt.Sprintf(" -bug %q", o.Bug)
 	}

@@ -17,7 +17,8 @@ type Record struct {
 	Seed    int64    `json:"seed"`
 	Runs    int      `json:"runs,omitempty"` // that the line is about; 0: one
 	Servers int      `json:"servers"`
-	Faults  []string `json:"faults"` // kinds
+	Store   string   `json:"store,omitempty"` // of the archive; "": files
+	Faults  []string `json:"faults"`          // kinds
 	Made    int      `json:"made"`
 	Outcome string   `json:"outcome"`
 	Seconds float64  `json:"seconds"`
@@ -35,6 +36,9 @@ func record(commit string, o *Options, v *Verdict, took time.Duration) Record {
 	r := Record{
 		Commit: commit, Seed: o.Seed, Servers: o.Servers, Faults: o.Faults, Made: v.Counts.Faults, Outcome: v.Outcome,
 		Seconds: tenths(took), Flow: tenths(v.Flow), Lag: tenths(v.Lag), Slowest: tenths(v.Slowest), Counts: v.Counts, Why: v.Why,
+	}
+	if o.Store != storeFiles {
+		r.Store = o.Store
 	}
 	for _, f := range v.Findings {
 		r.Why = append(r.Why, f.Check+": "+f.Text[:min(len(f.Text), 200)])
@@ -86,6 +90,16 @@ func summary(all []Record) string {
 	}
 	fmt.Fprintf(&b, "\nEvents lost: %d. Invented: %d. Stored twice: %d. Alerts and notifications missed: %d. Phantom: %d. Notifications sent again: %d.\n",
 		total.Lost, total.Invented, total.Twice, total.Missed, total.Phantom, total.Repeats)
+	onS3, passed := 0, 0
+	for _, r := range list {
+		if r.Store == storeS3 {
+			onS3++
+			if r.Outcome == outcomePass {
+				passed++
+			}
+		}
+	}
+	fmt.Fprintf(&b, "Runs with the archive on an S3 store (versitygw): %d, of which %d passed; the others had it in files.\n", onS3, passed)
 	var flow, lag, slowest []float64
 	for _, r := range list {
 		if r.Outcome == outcomePass && len(r.Faults) > 0 {

@@ -8,13 +8,11 @@ import (
 	"path/filepath"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
-	"github.com/versity/versitygw/backend/meta"
-	"github.com/versity/versitygw/backend/posix"
-	"github.com/versity/versitygw/embedgw"
+
+	integration "github.com/dermai/millrace/integration/s3"
 )
 
 const (
@@ -46,21 +44,6 @@ func runAll(m *testing.M) (code int, err error) {
 	if module, err = filepath.Abs("../.."); err != nil {
 		return 0, err
 	}
-	root, sidecar, old := filepath.Join(dir, "root"), filepath.Join(dir, "meta"), filepath.Join(dir, "versions")
-	for _, d := range []string{root, sidecar, old} {
-		if err := os.Mkdir(d, 0o700); err != nil {
-			return 0, err
-		}
-	}
-	// The sidecar works where the file system has no extended attributes.
-	store, err := meta.NewSideCar(sidecar)
-	if err != nil {
-		return 0, err
-	}
-	backend, err := posix.New(root, store, posix.PosixOpts{CopyObjectThreshold: 5 << 30, SideCarDir: sidecar, VersioningDir: old})
-	if err != nil {
-		return 0, err
-	}
 	addr, err := freeAddr()
 	if err != nil {
 		return 0, err
@@ -69,12 +52,9 @@ func runAll(m *testing.M) (code int, err error) {
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() {
-		done <- embedgw.RunVersityGW(ctx, backend, &embedgw.Config{
-			RootUserAccess: accessKey, RootUserSecret: secretKey, Ports: []string{addr}, Quiet: true, KeepAlive: true,
-			MaxConnections: 1000, MaxRequests: 1000, MultipartMaxParts: 10000,
-		})
+		done <- integration.Serve(ctx, dir, addr, accessKey, secretKey)
 	}()
-	if err := listening(addr, done); err == nil {
+	if err := integration.Listening(addr, done); err == nil {
 		code = m.Run()
 	} else {
 		code = 1
@@ -92,25 +72,6 @@ func freeAddr() (string, error) {
 		return "", err
 	}
 	return l.Addr().String(), l.Close()
-}
-
-// listening waits until the gateway takes connections.
-func listening(addr string, done <-chan error) error {
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	patience := time.After(time.Minute)
-	for {
-		if c, err := net.Dial("tcp", addr); err == nil {
-			return c.Close()
-		}
-		select {
-		case err := <-done:
-			return fmt.Errorf("the gateway ended: %w", err)
-		case <-patience:
-			return fmt.Errorf("the gateway does not listen on %s", addr)
-		case <-tick.C:
-		}
-	}
 }
 
 var made atomic.Int64
