@@ -63,17 +63,17 @@ func (c *class) decide(ctx context.Context, emit func(*schemas.Transition) error
 		}()
 	}
 	c.open(ctx)
-	var rows []schemas.Row // of the time before the first tick
+	var before batch // of the time before the first tick
 	t := c.schedule.Timing()
 	c.sum.Read, c.sum.From = c.read, t.End(c.first)
 	for {
 		behind, settled := c.settled()
 		c.report(settled)
 		if past != nil && settled >= past.tick {
-			if err := d.Rebuild(past.tick, past.Past, rows); err != nil {
+			if err := d.Rebuild(past.tick, past.Past, before.rows, before.losses); err != nil {
 				return err
 			}
-			past, rows = nil, nil
+			past, before = nil, batch{}
 		}
 		if past == nil {
 			if err := c.decideTo(d, settled, emit); err != nil {
@@ -100,8 +100,8 @@ func (c *class) decide(ctx context.Context, emit func(*schemas.Transition) error
 		}
 		c.count(behind, &b)
 		if past != nil {
-			rows = append(rows, b.rows...)
-		} else if err := d.Add(b.rows); err != nil {
+			before.rows, before.losses = append(before.rows, b.rows...), append(before.losses, b.losses...)
+		} else if err := d.Add(b.rows, b.losses); err != nil {
 			return err
 		}
 	}

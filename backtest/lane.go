@@ -29,6 +29,7 @@ type lane struct {
 // batch is what some messages of a partition add up to.
 type batch struct {
 	rows             []schemas.Row
+	losses           []schemas.Loss
 	passed           int64
 	messages, events int64
 	missing          []Missing // of the stream, up to the first of the next batch
@@ -59,7 +60,7 @@ func (l *lane) read(ctx context.Context) error {
 	var b batch
 	cut := func() bool {
 		part := reducer.Cut()
-		b.rows, b.events, b.passed = part.Rows, part.Events, tick-1
+		b.rows, b.losses, b.events, b.passed = part.Rows, part.Losses, part.Events, tick-1
 		ok := l.send(ctx, b)
 		b = batch{}
 		return ok
@@ -76,11 +77,15 @@ func (l *lane) read(ctx context.Context) error {
 			next = r.Seq
 			reducer.Resume(schemas.Position{Seq: r.Seq - 1}, l.schedule.Floor(l.partition))
 		}
+		arrival := max(r.Arrival, l.schedule.Floor(l.partition))
+		settled := reducer.Arrive(r.Seq, arrival)
 		if r.Seq > next { // known with the ticks that are decided without them
 			b.missing = append(b.missing, Missing{l.partition.Stream(), next, r.Seq - 1})
+			if !settled {
+				break
+			}
 		}
 		next = r.Seq + 1
-		arrival := max(r.Arrival, l.schedule.Floor(l.partition))
 		if at := timing.Arrival(arrival); at > tick {
 			tick = at
 			if !cut() || tick > l.until {
@@ -88,7 +93,7 @@ func (l *lane) read(ctx context.Context) error {
 			}
 		}
 		b.messages++
-		if !reducer.Arrive(r.Seq, arrival) {
+		if !settled {
 			return errors.New("backtest: a tick beyond the control log is of interest")
 		}
 		e := fence.Entry{Seq: r.Seq, Time: r.Time, Subject: r.Subject, Header: r.Header, Data: r.Payload}

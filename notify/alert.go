@@ -29,7 +29,7 @@ const (
 func newAlert(t *schemas.Transition) schemas.Alert {
 	a := schemas.Alert{
 		Alert: cut(t.Alert), Rule: cut(t.Rule), Status: "firing", Starts: t.Time, N: t.N, Value: t.Value,
-		Labels: cutAll(t.Labels), Annotations: cutAll(t.Annotations), Why: cut(t.Why),
+		Labels: cutAll(t.Labels), Annotations: cutAll(t.Annotations), Why: cut(t.Why), Suspect: t.Suspect,
 	}
 	for i := range min(len(t.Evidence), schemas.EvidenceLimit) {
 		e := t.Evidence[i]
@@ -47,7 +47,7 @@ func newAlert(t *schemas.Transition) schemas.Alert {
 
 // endAlert notes how the alert ended. What made it fire stays.
 func endAlert(a *schemas.Alert, t *schemas.Transition) {
-	a.Status, a.Ends, a.N, a.Value, a.Why = "resolved", t.Time, t.N, t.Value, cut(t.Why)
+	a.Status, a.Ends, a.N, a.Value, a.Why, a.Suspect = "resolved", t.Time, t.N, t.Value, cut(t.Why), t.Suspect
 }
 
 // alertIdentity is the same for alerts that a reader takes for one.

@@ -24,8 +24,11 @@ const wireDir = "testdata/wire"
 // stays as it is. So -update writes missing files and never changes one.
 var wire = map[string]any{
 	"partial.1.json":        partial,
+	"partial.3.json":        schemas.Partial{Lost: 3, Losses: []schemas.Loss{{Messages: 1, From: 1764239445000000000, To: 1764239445000000000}, {Messages: 2, From: 1764239445000000000, To: 1764239446000000001}}, To: schemas.Position{Seq: 9}},
 	"partial.2.json":        schemas.Partial{Partition: schemas.Audit, Lost: 7, Midway: true, To: schemas.Position{Seq: 1, Index: 2}},
 	"decision.1.json":       decision,
+	"decision.3.json":       schemas.Decision{Class: schemas.Telemetry, Tick: 7, Done: true, Transitions: []schemas.Transition{{Alert: "A{}", Tick: 7, From: schemas.Inactive, To: schemas.Firing, Suspect: true}}},
+	"notification.4.json":   schemas.Notification{ID: "0123456789abcdef0123456789abcdef", Receiver: "team", Alerts: []schemas.Alert{{Alert: "A{}", Suspect: true}}},
 	"decision.2.json":       schemas.Decision{Class: schemas.AuditTrail, Tick: 1764239446, UpTo: "a1b2c3d4e5f60718@1764239000|service=api"},
 	"checkpoint.1.json":     schemas.CheckpointPart{Tick: 1764239446, Part: 1, Of: 2, Data: []byte{0, 1, 254, 255}},
 	"control.genesis.json":  schemas.ControlEntry{Deployment: &schemas.Deployment{Engine: 1, Tick: 1e9, Lateness: 1, Delay: 5}},

@@ -56,6 +56,7 @@ type Alert struct {
 	Annotations map[string]string `json:"annotations,omitempty"`
 	Evidence    []Evidence        `json:"evidence,omitempty"`
 	Why         string            `json:"why,omitempty"`
+	Suspect     bool              `json:"suspect,omitzero"` // of the change that it is told for, as Transition's
 }
 
 // Outcomes of an attempt to deliver.

@@ -19,8 +19,10 @@ type Partial struct {
 	Rows        []Row `json:"rows,omitempty"` // ascending by RowKey
 	// Midway says that frame To.Seq has more events than To.Index.
 	Midway bool `json:"midway,omitzero"`
-	// Lost counts the messages before From.Seq that expired before they were read.
-	Lost uint64 `json:"lost,omitzero"`
+	// Lost counts the messages that were gone when they were to be read: those of
+	// Losses, which says where they were.
+	Lost   uint64 `json:"lost,omitzero"`
+	Losses []Loss `json:"losses,omitempty"` // in order
 	// Events counts the events that were read; TooLate those that no window
 	// could hold any more when they arrived, per rule instance.
 	Events  int64            `json:"events,omitzero"`
@@ -28,6 +30,16 @@ type Partial struct {
 	// Mismatched counts, per rule instance, conditions that were false because
 	// an attribute was missing or of another type.
 	Mismatched map[string]int64 `json:"mismatched,omitempty"`
+}
+
+// Loss is a place between two messages of a partition where others are gone: they
+// expired unread, or the stream lost what it had acknowledged. From and To are the
+// running maximum of the timestamps before and behind, Unix ns; what is gone arrived
+// between.
+type Loss struct {
+	Messages uint64 `json:"n"` // as far as sequences tell
+	From     int64  `json:"a_from"`
+	To       int64  `json:"a_to"`
 }
 
 // RowKey says where a row belongs.

@@ -29,9 +29,13 @@ type Transition struct {
 	Active int64 `json:"active,omitzero"`
 	// Shadow says that the rule is in shadow: nobody is told. A rule that comes out
 	// of shadow, or goes into it, changes each of its alerts from a state to itself.
-	Shadow bool   `json:"shadow,omitzero"`
-	Why    string `json:"why,omitempty"` // "rule gone", "no data", "rule live", "rule shadow", "" for the condition
-	N      int64  `json:"n"`
+	Shadow bool `json:"shadow,omitzero"`
+	// Suspect says that a partition of the class lost messages (Loss) whose events may
+	// have been in a window that this change rests on: with them it might not have
+	// come, or come otherwise.
+	Suspect bool   `json:"suspect,omitzero"`
+	Why     string `json:"why,omitempty"` // "rule gone", "no data", "rule live", "rule shadow", "" for the condition
+	N       int64  `json:"n"`
 	// Value is nil where the window is empty and the aggregate has none.
 	Value       *float64          `json:"value,omitempty"`
 	Labels      map[string]string `json:"labels,omitempty"`

@@ -175,6 +175,9 @@ func facts(a schemas.Alert) []fact {
 	if a.Why != "" {
 		out = append(out, fact{"because", a.Why})
 	}
+	if a.Suspect {
+		out = append(out, fact{"suspect", "a stream lost messages that might have counted"})
+	}
 	for _, name := range slices.Sorted(maps.Keys(a.Labels)) {
 		out = append(out, fact{name, a.Labels[name]})
 	}

@@ -48,6 +48,7 @@ type webhookAlert struct {
 	Samples     int64             `json:"samples"`
 	Value       *float64          `json:"value,omitempty"`
 	Why         string            `json:"why,omitempty"`
+	Suspect     bool              `json:"suspect,omitempty"`
 	Labels      map[string]string `json:"labels"`
 	Annotations map[string]string `json:"annotations"`
 	Evidence    []webhookEvidence `json:"evidence"`
@@ -80,7 +81,7 @@ func webhookMessageOf(n schemas.Notification) webhookMessage {
 	for _, a := range n.Alerts {
 		w := webhookAlert{
 			Alert: cut(a.Alert), Rule: cut(a.Rule), Status: a.Status, Starts: timestamp(a.Starts), Samples: a.N, Value: a.Value,
-			Why: cut(a.Why), Labels: all(a.Labels), Annotations: all(a.Annotations), Evidence: []webhookEvidence{},
+			Why: cut(a.Why), Suspect: a.Suspect, Labels: all(a.Labels), Annotations: all(a.Annotations), Evidence: []webhookEvidence{},
 		}
 		if a.Ends != 0 {
 			w.Ends = timestamp(a.Ends)

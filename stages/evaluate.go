@@ -217,7 +217,7 @@ func (m *Evaluate) absorbEntry(e fence.Entry) error {
 	m.chains[part.Partition] = chain{part.To, part.ArrivalTo}
 	m.heads[part.Partition] = e.Seq
 	m.asking.arrived(part.Partition, part.ArrivalTo)
-	if err := m.decider.Add(part.Rows); err != nil {
+	if err := m.decider.Add(part.Rows, part.Losses); err != nil {
 		return fence.Incident(part.Partition.Partials(), "message %d: %v", e.Seq, err)
 	}
 	return nil

@@ -25,7 +25,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	}
 	m := &Metrics{
 		events:      counter("millrace_reduce_events_total", "Events folded and committed.", "partition"),
-		lost:        counter("millrace_reduce_lost_messages_total", "Messages that expired before they were read.", "partition"),
+		lost:        counter("millrace_reduce_lost_messages_total", "Messages that were gone when they were to be read.", "partition"),
 		frontier:    gauge("millrace_reduce_frontier_seconds", "Arrival up to which a partition is reduced, Unix seconds.", "partition"),
 		decided:     gauge("millrace_decided_seconds", "End of the last decided tick, Unix seconds.", "class"),
 		lag:         gauge("millrace_decide_lag_seconds", "How long the tick that something waits for could have been decided; 0 while nothing waits.", "class"),

@@ -54,13 +54,18 @@ type Reduce struct {
 	created int64           // of the stream that is read
 	from    schemas.Position
 	aFrom   int64
-	lost    uint64    // messages that expired unread, to be told in the next commit
 	events  int64     // since the last commit
-	flight  int64     // events in the commit that is being stored
+	flight  flight    // the commit that is being stored
 	folded  time.Time // when an event was last folded, by our clock
 
 	read  []fence.Entry // read ahead
 	frame frame         // the one being folded
+}
+
+// flight counts what is in a commit.
+type flight struct {
+	events int64
+	lost   uint64
 }
 
 // NewReduce prepares a reducer. It claims its subject at the first Step.
@@ -151,28 +156,28 @@ func (m *Reduce) load(ctx context.Context) (bool, error) {
 		at.ArrivalTo = m.control.Schedule().Floor(p)
 	}
 	m.reducer.Resume(at.To, at.ArrivalTo)
+	switch gone := info.Lost(at.To.Seq); {
+	case at.Midway && (gone || info.First > at.To.Seq):
+		m.reducer.Tear(1) // the rest of the frame
+	case gone: // and what was behind it, as far as anybody knows
+		m.reducer.Tear(0)
+	}
 	return m.commit(ctx, schemas.TypeClaim)
 }
 
 // guard compares the position with the extent of the stream: a sequence alone
-// is no stable identity, and what expired unread is counted.
+// is no stable identity.
 func (m *Reduce) guard(at *schemas.Partial, info fence.Info) error {
 	if chaos.Bug("rewind not noticed") {
 		return nil
 	}
-	switch next := at.To.Seq + 1; {
+	switch {
 	case at.Created != info.Created:
 		return fence.Incident(m.stream, "created %s, but the position is of a stream created %s: "+
 			"the stream was deleted and made again", stamp(info.Created), stamp(at.Created))
 	case at.To.Seq > info.Last:
 		return fence.Incident(m.stream, "read up to sequence %d, but the last is %d: the stream lost its tail", at.To.Seq, info.Last)
-	case info.First > next:
-		m.lost = info.First - next
 	}
-	if at.Midway && (info.First > at.To.Seq || info.Lost(at.To.Seq)) {
-		m.lost++
-	}
-	m.metrics.lost.WithLabelValues(m.cfg.Partition.String()).Add(float64(m.lost))
 	return nil
 }
 
@@ -267,7 +272,7 @@ func (m *Reduce) commit(ctx context.Context, kind string) (bool, error) {
 	part := m.reducer.Cut()
 	part.Partition, part.Created = m.cfg.Partition, m.created
 	part.From, part.ArrivalFrom = m.from, m.aFrom
-	part.ToID, part.Midway, part.Lost = m.frame.id, !m.frame.done(), m.lost
+	part.ToID, part.Midway = m.frame.id, !m.frame.done()
 	if chaos.Bug("idle partition vouched by clock") {
 		part.ArrivalTo = max(part.ArrivalTo, m.cfg.Clock().UnixNano())
 	}
@@ -275,8 +280,8 @@ func (m *Reduce) commit(ctx context.Context, kind string) (bool, error) {
 	if err != nil {
 		return false, fence.Incident(m.cfg.Partition.Partials(), "encode a partial: %v", err)
 	}
-	m.from, m.aFrom, m.events, m.lost = part.To, part.ArrivalTo, 0, 0
-	m.flight = part.Events
+	m.from, m.aFrom, m.events = part.To, part.ArrivalTo, 0
+	m.flight = flight{part.Events, part.Lost}
 	return m.settled(m.writer.Append(ctx, fence.Header{schemas.HeaderType: kind}, data))
 }
 
@@ -284,8 +289,9 @@ func (m *Reduce) commit(ctx context.Context, kind string) (bool, error) {
 func (m *Reduce) settled(err error) (bool, error) {
 	if err == nil {
 		m.tally.Commit()
-		m.metrics.events.WithLabelValues(m.cfg.Partition.String()).Add(float64(m.flight))
-		m.flight = 0
+		m.metrics.events.WithLabelValues(m.cfg.Partition.String()).Add(float64(m.flight.events))
+		m.metrics.lost.WithLabelValues(m.cfg.Partition.String()).Add(float64(m.flight.lost))
+		m.flight = flight{}
 		m.metrics.frontier.WithLabelValues(m.cfg.Partition.String()).Set(float64(m.aFrom) / 1e9)
 		return true, nil
 	}

@@ -21,8 +21,8 @@ import (
 
 // Day is a recorded day: the real reducers, evaluators and archivers over a log
 // in memory, on a clock that is turned by hand. They crash, appends are lost,
-// events come late, the rules are changed now and then, and at noon another
-// partition is opened.
+// events come late, messages are lost after midnight, the rules are changed now and
+// then, and at noon another partition is opened.
 type Day struct {
 	*rand.Rand
 	t      *testing.T
@@ -162,9 +162,20 @@ func (d *Day) traffic(opened bool) {
 			lines = append(lines, fmt.Sprintf(`{"timestamp":%q,"message":"Job finished","job":"backup-%d"}`, d.late(), p))
 		}
 		d.put(fmt.Sprintf("events.%d.log.%s.lane1", p, service), lines)
+		if d.time().Day() != dayStart.Day() && d.IntN(90) == 0 {
+			d.lose(p)
+		}
 	}
 	if d.IntN(10) == 0 {
 		d.put("audit.api.lane2", []string{fmt.Sprintf(`{"timestamp":%q,"user":"u%d","action":"READ","resource":"r","success":%t}`, d.late(), d.IntN(3), !trouble || d.IntN(2) == 0)})
+	}
+}
+
+// lose stores a message that nobody will read.
+func (d *Day) lose(p schemas.Partition) {
+	gone := fence.Message{Subject: fmt.Sprintf("events.%d.log.gone.lane3", p)}
+	if err := d.log.Trim(d.t.Context(), p.Stream(), gone.Subject, d.log.Put(gone)+1); err != nil {
+		d.t.Fatal(err)
 	}
 }
 

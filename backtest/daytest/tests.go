@@ -26,8 +26,14 @@ func Recorded(t *testing.T, empty archive.Store) {
 	t.Helper()
 	d := Record(t, empty, 24*time.Hour)
 	live := d.decided(t)
-	if d.crashes < 20 || len(live) < 100 {
-		t.Fatalf("%d crashes and %d transitions: the day was too quiet to prove anything", d.crashes, len(live))
+	suspect := 0
+	for i := range live {
+		if live[i].Suspect {
+			suspect++
+		}
+	}
+	if d.crashes < 20 || len(live) < 100 || suspect < 10 || suspect > len(live)/2 {
+		t.Fatalf("%d crashes and %d transitions, %d of them suspect: the day was too quiet to prove anything", d.crashes, len(live), suspect)
 	}
 	t.Run("whole", func(t *testing.T) {
 		cfg := backtest.Config{Source: d.source(), Check: true}

@@ -17,7 +17,7 @@ func checkTransitions(e *evidence, c *Counts, fault func(string, ...any)) {
 			fault("%s: %v", class, err)
 			continue
 		}
-		want := oracle.Transitions(e.schedule, reference.Events(e.messages[class]), class, last)
+		want := oracle.Transitions(e.schedule, reference.Events(e.messages[class]), reference.Losses(e.messages[class]), class, last)
 		if err := reference.Differ("the oracle", live, want); err != nil {
 			fault("%s: %v", class, err)
 		}

@@ -58,7 +58,8 @@ func Schedule(ctx context.Context, log fence.Log, cache *rules.Cache) (*engine.S
 type Message struct {
 	Partition schemas.Partition
 	Entry     fence.Entry
-	Arrival   int64 // running maximum of the partition's timestamps, Unix ns
+	Arrival   int64         // running maximum of the partition's timestamps, Unix ns
+	Lost      *schemas.Loss // before it; nil: nothing is
 	Tick      bool
 	Events    []*schemas.Event // nil: the line is no event
 }
@@ -67,10 +68,13 @@ type Message struct {
 func Messages(ctx context.Context, log fence.Log, s *engine.Schedule, class schemas.Class) ([]Message, error) {
 	var list []Message
 	for _, p := range s.Partitions(class) {
-		arrival := s.Floor(p)
+		seq, arrival := uint64(0), s.Floor(p)
 		err := Each(ctx, log, p.Stream(), func(e fence.Entry) error {
-			arrival = max(arrival, e.Time)
-			m := Message{Partition: p, Entry: e, Arrival: arrival}
+			m := Message{Partition: p, Entry: e, Arrival: max(arrival, e.Time)}
+			if n := e.Seq - seq - 1; n > 0 {
+				m.Lost = &schemas.Loss{Messages: n, From: arrival, To: m.Arrival}
+			}
+			seq, arrival = e.Seq, m.Arrival
 			subject, err := schemas.ParseSubject(e.Subject)
 			if err != nil {
 				return err
@@ -109,6 +113,17 @@ func Events(messages []Message) []oracle.Event {
 				order := schemas.Order{Time: min(e.Time, m.Arrival), Partition: m.Partition, Seq: m.Entry.Seq, Index: i}
 				list = append(list, oracle.Event{Event: *e, Order: order, Arrival: m.Arrival})
 			}
+		}
+	}
+	return list
+}
+
+// Losses lists what is lost between messages.
+func Losses(messages []Message) []schemas.Loss {
+	var list []schemas.Loss
+	for _, m := range messages {
+		if m.Lost != nil {
+			list = append(list, *m.Lost)
 		}
 	}
 	return list

@@ -185,7 +185,7 @@ func (d *deployment) transitions() {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := oracle.Transitions(schedule, reference.Events(messages), schemas.Telemetry, last)
+	want := oracle.Transitions(schedule, reference.Events(messages), reference.Losses(messages), schemas.Telemetry, last)
 	if err := reference.Differ("the oracle", live, want); err != nil {
 		t.Error(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/dermai/millrace/fence"
 	"github.com/dermai/millrace/schemas"
@@ -21,8 +22,8 @@ type stream struct {
 	skew    int64             // ns; the leader's clock minus the true one
 }
 
-// broker is a model of the real one: what it has acknowledged stays, everything
-// else may happen.
+// broker is a model of the real one: what it has acknowledged stays, but for a message
+// of a partition now and then that nobody has seen, and everything else may happen.
 type broker struct {
 	dice    *dice
 	now     int64 // true time, Unix ns
@@ -65,11 +66,21 @@ func (b *broker) put(m fence.Message, prev int64) (uint64, error) {
 	if head := s.heads[m.Subject]; prev >= 0 && head != uint64(prev) {
 		return 0, &fence.RefusedError{Subject: m.Subject, Prev: uint64(prev), Last: head}
 	}
+	if !b.calm && strings.HasPrefix(m.Subject, "events.") && b.dice.chance(400) {
+		b.stats.Lost++
+		b.note("a message of %s is lost", m.Subject)
+		s.hole()
+	}
 	seq := uint64(len(s.entries)) + 1
 	b.written++
 	s.entries = append(s.entries, fence.Entry{Seq: seq, Time: b.now + s.skew, Subject: m.Subject, Header: m.Header, Data: m.Data})
 	s.heads[m.Subject] = seq
 	return seq, nil
+}
+
+// hole is a sequence whose message nobody can read: the broker lost it.
+func (s *stream) hole() {
+	s.entries = append(s.entries, fence.Entry{Seq: uint64(len(s.entries)) + 1})
 }
 
 // deliver stores the late appends whose time has come.
@@ -149,7 +160,7 @@ func (b *broker) Read(_ context.Context, name string, from uint64, limit int) ([
 	var found []fence.Entry
 	most := min(limit, 2+b.dice.Intn(7))
 	for _, e := range s.entries[from-1:] {
-		if e.Seq >= s.trimmed[e.Subject] && len(found) < most {
+		if e.Subject != "" && e.Seq >= s.trimmed[e.Subject] && len(found) < most {
 			found = append(found, e)
 		}
 	}

@@ -151,6 +151,9 @@ func (w *world) archived() (fence.Log, error) {
 	kept := &broker{dice: w.dice, now: w.broker.now, streams: map[string]*stream{}, calm: true}
 	err = archive.Cat(w.ctx, w.store, archive.Filter{}, func(r *archive.Record) error {
 		s := kept.stream(r.Stream)
+		for uint64(len(s.entries))+1 < r.Seq {
+			s.hole()
+		}
 		s.entries = append(s.entries, fence.Entry{
 			Seq: r.Seq, Time: r.Time, Subject: r.Subject, Header: maps.Clone(r.Header), Data: bytes.Clone(r.Payload),
 		})

@@ -48,6 +48,9 @@ func (w *world) rewind() error {
 	s := w.broker.stream(p.Stream())
 	before := s.entries
 	kept := len(before) - 1 - w.dice.Intn(min(20, len(before)))
+	for kept > 0 && before[kept-1].Subject == "" {
+		kept--
+	}
 	w.broker.note("%s loses what is behind message %d of %d", p.Stream(), kept, len(before))
 	w.stats.Rewinds++
 	s.lose(kept)

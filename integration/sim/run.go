@@ -141,6 +141,11 @@ func (w *world) check(kept fence.Log) error {
 	}
 	events := reference.Events(messages)
 	w.stats.Transitions, w.stats.Events, w.stats.Frames = len(live), len(events), len(messages)
+	for i := range live {
+		if live[i].Suspect {
+			w.stats.Suspect++
+		}
+	}
 	undisturbed, rows := w.undisturbed(schedule, messages, last)
 	archived, recorded, err := w.read(kept)
 	if err != nil {
@@ -148,9 +153,9 @@ func (w *world) check(kept fence.Log) error {
 	}
 	partials := w.partials()
 	return errors.Join(
-		reference.Differ("oracle", live, oracle.Transitions(schedule, events, schemas.Telemetry, last)),
+		reference.Differ("oracle", live, oracle.Transitions(schedule, events, reference.Losses(messages), schemas.Telemetry, last)),
 		reference.Differ("undisturbed run", live, undisturbed),
-		reference.Differ("backtest", live, w.backtest(archived, reference.Events(recorded), last)),
+		reference.Differ("backtest", live, w.backtest(archived, recorded, last)),
 		w.lossless(messages),
 		w.setAside(messages, partials),
 		w.counted(rows, partials, last),
@@ -237,6 +242,11 @@ func (w *world) setAside(messages []reference.Message, partials []partial) error
 func (w *world) undisturbed(s *engine.Schedule, messages []reference.Message, last int64) ([]schemas.Transition, []schemas.Row) {
 	d := engine.NewDecider(s, schemas.Telemetry)
 	var rows []schemas.Row
+	var lost []schemas.Loss
+	cut := func(r *engine.Reducer) {
+		part := r.Cut()
+		rows, lost = append(rows, part.Rows...), append(lost, part.Losses...)
+	}
 	reducers := map[schemas.Partition]*engine.Reducer{}
 	for _, m := range messages {
 		r := reducers[m.Partition]
@@ -250,36 +260,38 @@ func (w *world) undisturbed(s *engine.Schedule, messages []reference.Message, la
 		for i, e := range m.Events {
 			r.Fold(i, e)
 			if w.dice.chance(3) {
-				rows = append(rows, r.Cut().Rows...)
+				cut(r)
 			}
 		}
 	}
 	for _, r := range reducers {
-		rows = append(rows, r.Cut().Rows...)
+		cut(r)
 	}
-	must(d.Add(rows))
+	must(d.Add(rows, lost))
 	return decideTo(d, last), rows
 }
 
-// backtest folds archived events by their arrival alone: it sees no tick frames
-// and no timestamps.
-func (w *world) backtest(s *engine.Schedule, events []oracle.Event, last int64) []schemas.Transition {
+// backtest folds archived messages by their arrival alone: it sees no timestamps.
+func (w *world) backtest(s *engine.Schedule, messages []reference.Message, last int64) []schemas.Transition {
 	d := engine.NewDecider(s, schemas.Telemetry)
 	for _, p := range w.dice.Perm(partitions) {
 		if _, open := s.Opened(schemas.Partition(p)); !open {
 			continue
 		}
 		r := engine.NewReducer(s, schemas.Partition(p))
-		for _, e := range events {
-			if e.Order.Partition != schemas.Partition(p) {
+		for _, m := range messages {
+			if m.Partition != schemas.Partition(p) {
 				continue
 			}
-			if e.Order.Seq > r.Position().Seq && !r.Arrive(e.Order.Seq, e.Arrival) {
+			if !r.Arrive(m.Entry.Seq, m.Arrival) {
 				break // beyond what the control log settles, and so beyond last
 			}
-			r.Fold(e.Order.Index, &e.Event)
+			for i, e := range m.Events {
+				r.Fold(i, e)
+			}
 		}
-		must(d.Add(r.Cut().Rows))
+		part := r.Cut()
+		must(d.Add(part.Rows, part.Losses))
 	}
 	return decideTo(d, last)
 }

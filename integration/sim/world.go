@@ -30,7 +30,7 @@ type Stats struct {
 	Full, GivenUp, Accepted                        int
 	TellerCrashes, Notifications, Digests, Repeats int
 	KeeperCrashes, Objects, Purged                 int
-	Rewinds, Noticed                               int
+	Rewinds, Noticed, Lost, Suspect                int
 	Choices                                        int
 }
 

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/dermai/millrace/rules"
 	"github.com/dermai/millrace/rules/engine"
@@ -70,5 +71,9 @@ func valueText(v *float64) string {
 
 // summary says in a few words why an alert changed.
 func summary(t *schemas.Transition) string {
-	return cmp.Or(t.Why, t.Annotations["summary"])
+	words := cmp.Or(t.Why, t.Annotations["summary"])
+	if t.Suspect {
+		words = strings.TrimSpace(words + " (suspect: a stream lost messages that might have counted)")
+	}
+	return words
 }

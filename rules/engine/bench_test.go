@@ -80,7 +80,7 @@ func BenchmarkDecide(b *testing.B) {
 		for i := range 5000 {
 			r.Fold(i, &schemas.Event{Kind: schemas.KindLog, Service: fmt.Sprint(i % 1000), Time: now * 1e9, Attributes: map[string]any{"v": float64(i * int(now) % 977)}})
 		}
-		if err := d.Add(r.Cut().Rows); err != nil {
+		if err := d.Add(r.Cut().Rows, nil); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -20,6 +20,7 @@ type checkpoint struct {
 	Tick   int64         `json:"tick"`
 	Groups []groupState  `json:"groups"` // ascending by instance, then group
 	Rows   []schemas.Row `json:"rows"`   // not visible yet; ascending by tick, then key
+	Losses []loss        `json:"losses,omitempty"`
 }
 
 type groupState struct {
@@ -40,7 +41,8 @@ type paneState struct {
 // Checkpoint writes down the whole state after the last tick decided. How far
 // the partials were read is the caller's to add.
 func (d *Decider) Checkpoint() ([]byte, error) {
-	c := checkpoint{Class: d.class, Tick: d.tick, Groups: []groupState{}, Rows: []schemas.Row{}}
+	d.settle() // the ticks since the last decision may have been skipped
+	c := checkpoint{Class: d.class, Tick: d.tick, Groups: []groupState{}, Rows: []schemas.Row{}, Losses: d.losses}
 	for _, w := range d.windows {
 		for _, g := range w.groups {
 			if g.idle() {
@@ -131,9 +133,10 @@ func (d *Decider) restore(data []byte) error {
 			}
 		}
 	}
-	if err := fresh.Add(c.Rows); err != nil {
+	if err := fresh.Add(c.Rows, nil); err != nil {
 		return err
 	}
+	fresh.losses = c.Losses
 	*d = *fresh
 	return nil
 }

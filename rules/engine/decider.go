@@ -28,6 +28,7 @@ type Decider struct {
 	tick     int64
 	rows     []arrivals         // ascending by tick, all above tick
 	windows  map[string]*window // by instance, those in force at tick
+	losses   []loss             // that changes after tick may rest on; ascending
 	wakes    wakes
 }
 
@@ -58,10 +59,11 @@ func NewDecider(s *Schedule, class schemas.Class) *Decider {
 // Tick is the last tick decided.
 func (d *Decider) Tick() int64 { return d.tick }
 
-// Add takes the rows of one partial of any partition of the class; the order of
-// partials does not matter. A row for a tick that was decided already is a
+// Add takes the rows and losses of one partial of any partition of the class; the
+// order of partials does not matter. A row for a tick that was decided already is a
 // broken promise: Add returns an error, and the decider must not be used again.
-func (d *Decider) Add(rows []schemas.Row) error {
+func (d *Decider) Add(rows []schemas.Row, lost []schemas.Loss) error {
+	d.lose(lost)
 	for i := range rows {
 		row := &rows[i]
 		if row.Visible <= d.tick {
@@ -135,6 +137,7 @@ func (d *Decider) Decide() []schemas.Decision {
 			}
 		}
 	}
+	d.settle()
 	return d.split(whole)
 }
 
@@ -277,7 +280,7 @@ func (d *Decider) complete(g *group, to standing, t schemas.Transition) *schemas
 	t.Rule, t.Instance, t.Group = in.Rule.Name, in.ID, g.name
 	t.Tick, t.Time = d.tick, d.schedule.timing.End(d.tick)
 	t.From, t.To, t.Since, t.Active = g.state, to.state, to.since, g.active
-	t.Shadow = in.Rule.Shadow
+	t.Shadow, t.Suspect = in.Rule.Shadow, d.suspect(g)
 	in.Rule.Describe(&t)
 	return &t
 }

@@ -52,7 +52,7 @@ func TestIdle(t *testing.T) {
 		t.Errorf("idle, but waits for %d", tick)
 	}
 	d.SkipTo(5000)
-	if err := d.Add(rows(s, 5010, logAt(5009, "a"), logAt(5010, "a"))); err != nil {
+	if err := d.Add(rows(s, 5010, logAt(5009, "a"), logAt(5010, "a")), nil); err != nil {
 		t.Fatal(err)
 	}
 	step(5009)
@@ -65,7 +65,7 @@ func TestIdle(t *testing.T) {
 	if tick, ok := d.Waits(); ok {
 		t.Errorf("all is over, but it waits for %d", tick)
 	}
-	if err := d.Add(rows(s, 5020, logAt(5020, "a"))); err == nil || !strings.Contains(err.Error(), "for tick 5020 comes after tick 5026 was decided") {
+	if err := d.Add(rows(s, 5020, logAt(5020, "a")), nil); err == nil || !strings.Contains(err.Error(), "for tick 5020 comes after tick 5026 was decided") {
 		t.Errorf("a row that comes too late: %v", err)
 	}
 }
@@ -91,11 +91,11 @@ func TestRuleGone(t *testing.T) {
 	s := begun(t, 115, `{alert: C, on: log, by: [service], count: true, window: 30s, fire: "> 0"}`)
 	apply(t, s, at{120, schemas.ControlEntry{Rules: rulesOf(countByService)}}, at{200, schemas.ControlEntry{}})
 	d := engine.NewDecider(s, schemas.Telemetry)
-	if err := d.Add(rows(s, 121, logAt(119, "a"), logAt(121, "b"))); err != nil {
+	if err := d.Add(rows(s, 121, logAt(119, "a"), logAt(121, "b")), nil); err != nil {
 		t.Fatal(err)
 	}
 	// Arrived at tick 124, under the old rules, visible at 125, when they are gone.
-	if err := d.Add(rows(s, 125, logAt(125, "c"))); err != nil {
+	if err := d.Add(rows(s, 125, logAt(125, "c")), nil); err != nil {
 		t.Fatal(err)
 	}
 	var got []string
@@ -131,7 +131,7 @@ func TestParts(t *testing.T) {
 	decide := func(bytes int, tick int64) []schemas.Decision {
 		d := engine.NewDecider(s, schemas.Telemetry)
 		d.PartBytes = bytes
-		if err := d.Add(rows(s, 121, events...)); err != nil {
+		if err := d.Add(rows(s, 121, events...), nil); err != nil {
 			t.Fatal(err)
 		}
 		d.SkipTo(tick - 1)
@@ -220,7 +220,7 @@ func checkpointed(t *testing.T) (*engine.Schedule, *engine.Decider) {
 		return e
 	}
 	d := engine.NewDecider(s, schemas.Telemetry)
-	if err := d.Add(rows(s, 122, event(112, "a", 7.5), event(113, "a", -3), event(119, "b", 1e17), event(120, "c", 0.1), event(121, "d", 12), event(122, "d", 8))); err != nil {
+	if err := d.Add(rows(s, 122, event(112, "a", 7.5), event(113, "a", -3), event(119, "b", 1e17), event(120, "c", 0.1), event(121, "d", 12), event(122, "d", 8)), nil); err != nil {
 		t.Fatal(err)
 	}
 	for d.Tick() < 121 {

@@ -185,6 +185,7 @@ func quantile(buckets []schemas.Bucket, n int64, q float64) float64 {
 // Rough sizes in a partial, in bytes, before compression.
 const (
 	rowSize      = 64
+	lossSize     = 64
 	bucketSize   = 20
 	evidenceSize = 80
 )

@@ -24,6 +24,7 @@ type world struct {
 	pool    []string
 	folded  *engine.Schedule // control
 	cache   *rules.Cache
+	lossy   bool
 }
 
 type controlMessage struct {
@@ -32,6 +33,7 @@ type controlMessage struct {
 }
 
 type frame struct {
+	seq    uint64
 	ts     int64
 	events []schemas.Event // empty: a tick frame
 }
@@ -41,6 +43,7 @@ type frame struct {
 func newWorld(seed uint64) *world {
 	w := &world{Rand: rand.New(rand.NewPCG(seed, 2)), streams: map[schemas.Partition][]frame{}}
 	w.cache = &rules.Cache{}
+	w.lossy = w.one(4)
 	w.folded = w.newSchedule()
 	w.dep = schemas.Deployment{
 		Engine:   schemas.Engine,
@@ -91,14 +94,14 @@ func newWorld(seed uint64) *world {
 				f.events = append(f.events, e)
 				last = append(last, e)
 			}
-			w.streams[p] = append(w.streams[p], f)
+			w.store(p, f)
 		}
 	}
 	// Everything is settled at the end, and a little beyond.
 	after := w.end + int64(w.dep.Tick)*(w.dep.Delay+w.dep.Lateness+60)
 	w.append(after, 0, schemas.ControlEntry{})
 	for _, p := range w.parts {
-		w.streams[p] = append(w.streams[p], frame{ts: after})
+		w.store(p, frame{ts: after})
 	}
 	slices.Sort(w.parts)
 	return w
@@ -108,6 +111,18 @@ func (w *world) newSchedule() *engine.Schedule {
 	s := engine.NewSchedule()
 	s.Parse = w.cache.Parse
 	return s
+}
+
+// store appends a frame. Some worlds lose messages, now and then several in a row.
+func (w *world) store(p schemas.Partition, f frame) {
+	f.seq = 1
+	if n := len(w.streams[p]); n > 0 {
+		f.seq += w.streams[p][n-1].seq
+	}
+	for w.lossy && w.one(25) {
+		f.seq += 1 + w.Uint64N(3)
+	}
+	w.streams[p] = append(w.streams[p], f)
 }
 
 func pick[T any](w *world, from ...T) T { return from[w.IntN(len(from))] }
@@ -282,13 +297,28 @@ func (w *world) events() []oracle.Event {
 	var list []oracle.Event
 	for _, p := range w.parts {
 		arrival := w.folded.Floor(p)
-		for i, f := range w.streams[p] {
+		for _, f := range w.streams[p] {
 			arrival = max(arrival, f.ts)
 			for k, e := range f.events {
-				list = append(list, oracle.Event{Event: e, Order: schemas.Order{Partition: p, Seq: uint64(i + 1), Index: k}, Arrival: arrival})
+				list = append(list, oracle.Event{Event: e, Order: schemas.Order{Partition: p, Seq: f.seq, Index: k}, Arrival: arrival})
 			}
 		}
 	}
 	w.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
+	return list
+}
+
+// lost are the losses of a class as the oracle takes them.
+func (w *world) lost(class schemas.Class) []schemas.Loss {
+	var list []schemas.Loss
+	for _, p := range w.parts {
+		seq, arrival := uint64(0), w.folded.Floor(p)
+		for _, f := range w.streams[p] {
+			if behind := max(arrival, f.ts); p.Class() == class && f.seq > seq+1 {
+				list = append(list, schemas.Loss{Messages: f.seq - seq - 1, From: arrival, To: behind})
+			}
+			seq, arrival = f.seq, max(arrival, f.ts)
+		}
+	}
 	return list
 }

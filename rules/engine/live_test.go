@@ -3,6 +3,7 @@ package engine_test
 import (
 	"maps"
 	"math"
+	"slices"
 
 	"github.com/go-json-experiment/json"
 
@@ -108,6 +109,11 @@ func (w *world) run(class schemas.Class, faults bool) ([]schemas.Transition, int
 	return all, l.eval.Tick()
 }
 
+// find is the index of the frame with a sequence, -1 for that before the first.
+func (w *world) find(p schemas.Partition, seq uint64) int {
+	return slices.IndexFunc(w.streams[p], func(f frame) bool { return f.seq == seq })
+}
+
 // work moves the worker of a partition on by a little.
 func (l *live) work(p schemas.Partition) {
 	l.follow(&l.shared, l.IntN(4))
@@ -126,7 +132,7 @@ func (l *live) work(p schemas.Partition) {
 		if head := l.partials[p]; len(head) > 0 {
 			last := l.decode(head[len(head)-1])
 			k.Resume(last.To, last.ArrivalTo)
-			k.frame = int(last.To.Seq) - 1
+			k.frame = l.find(p, last.To.Seq)
 		}
 		l.workers[p] = k
 	}
@@ -139,7 +145,7 @@ func (l *live) work(p schemas.Partition) {
 			k.Fold(at.Index, &l.streams[p][k.frame].events[at.Index])
 			continue
 		}
-		if k.frame+1 == len(l.streams[p]) || !k.Arrive(uint64(k.frame+2), l.streams[p][k.frame+1].ts) {
+		if k.frame+1 == len(l.streams[p]) || !k.Arrive(l.streams[p][k.frame+1].seq, l.streams[p][k.frame+1].ts) {
 			break
 		}
 		k.frame++
@@ -177,7 +183,7 @@ func (l *live) evaluate() bool {
 			part := l.decode(l.partials[p][v.taken[p]])
 			v.taken[p]++
 			v.frontier[p] = part.ArrivalTo
-			if err := v.Add(part.Rows); err != nil {
+			if err := v.Add(part.Rows, part.Losses); err != nil {
 				panic(err)
 			}
 		}

@@ -26,19 +26,20 @@ func TestOracle(t *testing.T) {
 	for shard := range uint64(shards) {
 		t.Run(fmt.Sprint(shard), func(t *testing.T) {
 			t.Parallel()
-			counted := 0
+			counted, suspect := 0, 0
 			for s := *seed + shard; s < *seed+uint64(*cases); s += shards {
-				counted += compare(t, s)
+				n, of := compare(t, s)
+				counted, suspect = counted+n, suspect+of
 			}
-			t.Logf("%d transitions", counted)
-			if counted < 10**cases/shards {
-				t.Errorf("only %d transitions: the worlds are too quiet to prove anything", counted)
+			t.Logf("%d transitions, %d of them suspect", counted, suspect)
+			if counted < 10**cases/shards || suspect < *cases/shards {
+				t.Errorf("only %d transitions, %d of them suspect: the worlds are too quiet to prove anything", counted, suspect)
 			}
 		})
 	}
 }
 
-func compare(t *testing.T, seed uint64) (counted int) {
+func compare(t *testing.T, seed uint64) (counted, suspect int) {
 	t.Helper()
 	defer func() {
 		if r := recover(); r != nil {
@@ -48,13 +49,18 @@ func compare(t *testing.T, seed uint64) (counted int) {
 	w := newWorld(seed)
 	for _, class := range schemas.Classes {
 		got, until := w.run(class, seed%3 == 0)
-		want := oracle.Transitions(w.folded, w.events(), class, until)
+		want := oracle.Transitions(w.folded, w.events(), w.lost(class), class, until)
 		counted += len(want)
+		for i := range want {
+			if want[i].Suspect {
+				suspect++
+			}
+		}
 		if diff := cmp.Diff(lines(t, want), lines(t, got)); diff != "" {
 			t.Fatalf("seed %d, %s: transitions differ (-oracle +engine):\n%s", seed, class, diff)
 		}
 	}
-	return counted
+	return counted, suspect
 }
 
 func lines(t *testing.T, list []schemas.Transition) []string {

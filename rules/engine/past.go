@@ -41,20 +41,20 @@ func (p *Past) Follow(d *schemas.Decision) {
 	}
 }
 
-// Reach is the arrival, Unix ns, from which on a partition's events make the rows
-// that Rebuild needs at a tick.
+// Reach is the arrival, Unix ns, from which on a partition's messages make the rows
+// and losses that Rebuild needs at a tick.
 func (s *Schedule) Reach(class schemas.Class, tick int64) int64 {
 	longest := int64(0)
 	for _, in := range s.Instances(class, tick, tick) {
-		longest = max(longest, in.Window+in.Pane)
+		longest = max(longest, in.Window+in.Pane+max(in.For, in.Keep))
 	}
 	return s.timing.End(tick - longest)
 }
 
 // Rebuild makes the state after a tick from what was decided up to it and from
-// the rows of the events since Reach. The schedule must have settled the tick.
+// the rows and losses of the messages since Reach. The schedule must have settled the tick.
 // From there on the decider does what one does that decided every tick before.
-func (d *Decider) Rebuild(tick int64, past *Past, rows []schemas.Row) error {
+func (d *Decider) Rebuild(tick int64, past *Past, rows []schemas.Row, lost []schemas.Loss) error {
 	fresh := &Decider{PartBytes: d.PartBytes, schedule: d.schedule, class: d.class, tick: tick, windows: map[string]*window{}}
 	for _, in := range d.schedule.Instances(d.class, tick, tick) {
 		fresh.windows[in.ID] = newWindow(in)
@@ -104,7 +104,7 @@ func (d *Decider) Rebuild(tick int64, past *Past, rows []schemas.Row) error {
 			}
 		}
 	}
-	if err := fresh.Add(later); err != nil {
+	if err := fresh.Add(later, lost); err != nil {
 		return err
 	}
 	*d = *fresh

@@ -42,7 +42,8 @@ func rebuild(t *testing.T, w *world, class schemas.Class, seed uint64) (held int
 			continue
 		}
 		again := engine.NewDecider(w.folded, class)
-		if err := again.Rebuild(d.Tick(), past, w.rows(class, w.folded.Reach(class, d.Tick()))); err != nil {
+		rows, lost := w.rows(class, w.folded.Reach(class, d.Tick()))
+		if err := again.Rebuild(d.Tick(), past, rows, lost); err != nil {
 			t.Fatal(err)
 		}
 		want, err := d.Checkpoint()
@@ -65,27 +66,29 @@ func rebuild(t *testing.T, w *world, class schemas.Class, seed uint64) (held int
 	return held
 }
 
-// rows are those of a class's events that arrived at or after a moment.
-func (w *world) rows(class schemas.Class, since int64) (rows []schemas.Row) {
+// rows are those of a class's events that arrived at or after a moment, and lost what
+// is lost since.
+func (w *world) rows(class schemas.Class, since int64) (rows []schemas.Row, lost []schemas.Loss) {
 	for _, p := range w.parts {
 		if p.Class() != class {
 			continue
 		}
 		r := engine.NewReducer(w.folded, p)
 		arrival := w.folded.Floor(p)
-		for i, f := range w.streams[p] {
+		for _, f := range w.streams[p] {
 			if arrival = max(arrival, f.ts); arrival < since {
-				r.Resume(schemas.Position{Seq: uint64(i + 1)}, arrival)
+				r.Resume(schemas.Position{Seq: f.seq}, arrival)
 				continue
 			}
-			if !r.Arrive(uint64(i+1), f.ts) {
+			if !r.Arrive(f.seq, f.ts) {
 				break
 			}
 			for k := range f.events {
 				r.Fold(k, &f.events[k])
 			}
 		}
-		rows = append(rows, r.Cut().Rows...)
+		part := r.Cut()
+		rows, lost = append(rows, part.Rows...), append(lost, part.Losses...)
 	}
-	return rows
+	return rows, lost
 }

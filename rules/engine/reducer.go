@@ -31,6 +31,10 @@ type Reducer struct {
 	trays  map[string]*tray // by instance
 	events int64
 	size   int
+
+	losses []schemas.Loss
+	torn   bool // what comes next lies behind a loss, whatever its sequence
+	tear   uint64
 }
 
 // tray holds the open rows of one rule instance.
@@ -67,8 +71,14 @@ func NewReducer(s *Schedule, p schemas.Partition) *Reducer {
 func (r *Reducer) Resume(to schemas.Position, arrival int64) {
 	r.position, r.arrival = to, arrival
 	r.from, r.arrivalFrom = to, arrival
+	r.torn, r.tear = false, 0
 	r.clear()
 }
+
+// Tear says that messages behind the position are lost though the next sequence
+// may not show it, and how many as far as is known: the rest of a frame, or what a
+// restored stream had given.
+func (r *Reducer) Tear(messages uint64) { r.torn, r.tear = true, messages }
 
 // Settled tells that the control log was read far enough to fold events of the
 // current frame. After Arrive it always was.
@@ -79,8 +89,9 @@ func (r *Reducer) settled(arrival int64) bool {
 }
 
 // Arrive moves to the next message of the partition, a frame or a tick frame,
-// with its sequence and the broker's timestamp in Unix nanoseconds. It changes
-// nothing and returns false while the control log must be read further first.
+// with its sequence and the broker's timestamp in Unix nanoseconds. Sequences that
+// are left out were lost. It changes nothing and returns false while the control log
+// must be read further first.
 func (r *Reducer) Arrive(seq uint64, ts int64) bool {
 	if seq <= r.position.Seq {
 		panic(fmt.Sprintf("engine: partition %v: message %d arrives after %d", r.partition, seq, r.position.Seq))
@@ -88,6 +99,11 @@ func (r *Reducer) Arrive(seq uint64, ts int64) bool {
 	arrival := max(r.arrival, ts)
 	if !r.settled(arrival) {
 		return false
+	}
+	if n := seq - r.position.Seq - 1; n > 0 || r.torn {
+		r.losses = append(r.losses, schemas.Loss{Messages: n + r.tear, From: r.arrival, To: arrival})
+		r.size += lossSize
+		r.torn, r.tear = false, 0
 	}
 	r.position, r.arrival = schemas.Position{Seq: seq}, arrival
 	r.enter()
@@ -205,6 +221,10 @@ func (r *Reducer) Cut() schemas.Partial {
 		ArrivalFrom: r.arrivalFrom,
 		ArrivalTo:   r.arrival,
 		Events:      r.events,
+		Losses:      r.losses,
+	}
+	for _, l := range r.losses {
+		p.Lost += l.Messages
 	}
 	for id, t := range r.trays {
 		for c, f := range t.rows {
@@ -222,7 +242,7 @@ func (r *Reducer) Cut() schemas.Partial {
 
 func (r *Reducer) clear() {
 	clear(r.trays)
-	r.events, r.size = 0, 0
+	r.events, r.size, r.losses = 0, 0, nil
 	r.kinds = nil
 }
 

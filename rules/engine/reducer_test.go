@@ -72,6 +72,8 @@ func TestReducer(t *testing.T) {
 		Rows: []schemas.Row{
 			row("a", 102, 111, 1), row("a", 109, 109, 2), row("a", 110, 110, 2), row("b", 108, 109, 1),
 		},
+		Lost:    2,
+		Losses:  []schemas.Loss{{Messages: 2, From: 110e9, To: 112e9}},
 		Events:  8,
 		TooLate: map[string]int64{in: 2},
 	}

@@ -96,8 +96,8 @@ func (r *run) next(e *schemas.Event) error {
 		}
 	}
 	for _, l := range r.lanes {
+		l.reducer.Arrive(uint64(r.sum.Events+1), r.sum.Last) // in each, so that none lacks a sequence
 		if l.reducer.partition.Class() == e.Kind.Class() {
-			l.reducer.Arrive(uint64(r.sum.Events+1), r.sum.Last)
 			l.reducer.Fold(0, e)
 		}
 	}
@@ -136,7 +136,7 @@ func (r *run) decide(to int64) error {
 		p := l.reducer.Cut()
 		r.count(&r.sum.TooLate, p.TooLate)
 		r.count(&r.sum.Mismatched, p.Mismatched)
-		if err := l.decider.Add(p.Rows); err != nil {
+		if err := l.decider.Add(p.Rows, nil); err != nil {
 			return err
 		}
 	}

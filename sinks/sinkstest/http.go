@@ -301,14 +301,14 @@ func Notification() schemas.Notification {
 	}
 }
 
-// Resolved is the same alert when it has ended.
+// Resolved is the same alert when it has ended, as far as anybody knows.
 func Resolved() schemas.Notification {
 	n := Notification()
 	n.ID, n.Status, n.Reason = "fedcba9876543210fedcba9876543210", "resolved", "resolved"
 	n.Tick, n.Time = n.Tick+600, n.Time+600e9
 	value := 0.001
 	a := &n.Alerts[0]
-	a.Status, a.Ends, a.Value, a.N = "resolved", n.Time, &value, 900
+	a.Status, a.Ends, a.Value, a.N, a.Suspect = "resolved", n.Time, &value, 900, true
 	return n
 }
 

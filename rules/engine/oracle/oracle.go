@@ -35,13 +35,16 @@ type sample struct {
 	counted  string // group that it was counted in when it became visible
 }
 
-// Transitions are those of a class up to a tick, included. The schedule must be
+// Transitions are those of a class up to a tick, included; lost are the losses of
+// its partitions. The schedule must be
 // settled up to there and must not have been restored from a snapshot that left
 // out revisions.
-func Transitions(s *engine.Schedule, events []Event, class schemas.Class, until int64) []schemas.Transition {
+func Transitions(s *engine.Schedule, events []Event, lost []schemas.Loss, class schemas.Class, until int64) []schemas.Transition {
 	o := &oracle{
 		schedule: s,
 		class:    class,
+		lost:     lost,
+		lack:     map[string]map[int64]bool{},
 		samples:  map[string][]*sample{},
 		states:   map[string]state{},
 		admitted: map[string]map[string]bool{},
@@ -66,8 +69,10 @@ func Transitions(s *engine.Schedule, events []Event, class schemas.Class, until 
 type oracle struct {
 	schedule    *engine.Schedule
 	class       schemas.Class
-	samples     map[string][]*sample // by instance
-	states      map[string]state     // by instance|group; inactive ones are absent
+	lost        []schemas.Loss
+	lack        map[string]map[int64]bool // by instance, see lacking
+	samples     map[string][]*sample      // by instance
+	states      map[string]state          // by instance|group; inactive ones are absent
 	admitted    map[string]map[string]bool
 	transitions []schemas.Transition
 }
@@ -311,6 +316,7 @@ func (o *oracle) change(key string, was state, to schemas.State, t schemas.Trans
 		t.Time = tick * int64(o.schedule.Timing().Tick)
 		t.From, t.To, t.Since = was.state, to, now.since
 		t.Shadow = was.in.Rule.Shadow
+		t.Suspect = t.Why != "rule gone" && o.suspect(was, tick)
 		was.in.Rule.Describe(&t)
 		o.transitions = append(o.transitions, t)
 	}
@@ -318,6 +324,51 @@ func (o *oracle) change(key string, was state, to schemas.State, t schemas.Trans
 	if now.state != schemas.Inactive {
 		o.states[key] = now
 	}
+}
+
+// suspect tells whether any window that a change at a tick rests on may have held a
+// lost event.
+func (o *oracle) suspect(was state, tick int64) bool {
+	from := tick
+	switch was.state {
+	case schemas.Pending:
+		from -= was.in.For
+	case schemas.Cooling:
+		from -= was.in.Keep
+	}
+	for ; from <= tick; from++ {
+		if o.lacking(was.in)[from] {
+			return true
+		}
+	}
+	return false
+}
+
+// lacking are the ticks at which an instance's window may lack a lost event: it tries
+// every event that may have been lost in every window.
+func (o *oracle) lacking(in *engine.Instance) map[int64]bool {
+	if ticks, ok := o.lack[in.ID]; ok {
+		return ticks
+	}
+	ticks := map[int64]bool{}
+	o.lack[in.ID] = ticks
+	dep := o.schedule.Timing().Deployment
+	width := (in.Window + 59) / 60
+	for _, l := range o.lost {
+		arrived := max(tickOf(l.From, int64(dep.Tick))-dep.Lateness, in.Born)
+		for ; arrived <= tickOf(l.To, int64(dep.Tick))-dep.Lateness; arrived++ {
+			for happened := arrived - in.Window; happened <= arrived+dep.Lateness; happened++ {
+				pane := happened
+				for pane%width != 0 {
+					pane++
+				}
+				for tick := max(happened, arrived); tick < pane+in.Window; tick++ {
+					ticks[tick] = true
+				}
+			}
+		}
+	}
+	return ticks
 }
 
 // evidence is that of a window: the worst first, then the earliest.
