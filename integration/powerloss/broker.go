@@ -34,6 +34,8 @@ type deployment struct {
 	process *process
 	conn    *pipeline.Conn
 	store   *archive.FileStore
+	witness *witness  // the archiver's log
+	back    time.Time // when the streams were there again, perhaps without what they lost
 
 	mu     sync.Mutex
 	stored map[string]bool // events that Publish said are on disk
@@ -42,7 +44,7 @@ type deployment struct {
 
 // deploy starts a broker on a directory and makes the streams.
 func (c *trial) deploy(ctx context.Context, dir string) (*deployment, error) {
-	d := &deployment{c: c, dir: dir, listen: "127.0.0.1:0", stored: map[string]bool{}}
+	d := &deployment{c: c, dir: dir, listen: "127.0.0.1:0", stored: map[string]bool{}, witness: &witness{Writer: c.log}}
 	if err := d.start(); err != nil {
 		return nil, err
 	}
@@ -140,8 +142,25 @@ func (d *deployment) publish(ctx context.Context) error {
 func (d *deployment) keep(ctx context.Context) error {
 	return archiver.Run(ctx, archiver.Config{
 		Conn: d.conn, Store: d.store, CutAge: time.Second, Health: &ops.Health{}, Registry: prometheus.NewRegistry(),
-		Log: zerolog.New(d.c.log),
+		Log: zerolog.New(d.witness),
 	})
+}
+
+// named is how long after the streams were back it was known that they had lost
+// something: by the archiver that ran, or by the verify that ended now. 0: nobody
+// says so.
+func (d *deployment) named(nothing bool) time.Duration {
+	named, ok := d.witness.since(d.back)
+	switch {
+	case ok:
+		d.c.count("named_by_archiver", 1)
+	case nothing:
+		return 0
+	default:
+		named = time.Since(d.back)
+	}
+	d.c.count("named_ms", int(named.Milliseconds()))
+	return named
 }
 
 // check compares what the publishers were told with what the archive holds once
@@ -185,13 +204,18 @@ func (d *deployment) check(ctx context.Context, damaged bool) error {
 	d.c.count("findings", len(report.Findings))
 	d.c.count("unknown_lanes", len(report.Lanes))
 	fmt.Fprintf(d.c.log, "verify took %s: %v %v\n", time.Since(began), report.Findings, report.Lanes)
+	named := d.named(report.OK())
 	switch {
+	case named > nameWithin:
+		return d.c.fail("what is wrong was named after %s, more than %s", named, nameWithin)
 	case lost > 0 && !damaged:
 		return d.c.fail("%d of %d events that were stored are gone", lost, len(d.stored))
 	case lost > 0 && report.OK():
 		return d.c.fail("%d events are gone, and verify finds nothing", lost)
 	case !damaged && !report.OK():
 		return d.c.fail("nothing was lost, and verify finds %v", report.Findings[0])
+	case !damaged && named > 0:
+		return d.c.fail("nothing was lost, and the archiver says that something is: see its log")
 	}
 	return nil
 }

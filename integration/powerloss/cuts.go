@@ -108,6 +108,7 @@ func (d *deployment) under(ctx context.Context, damaged bool, do func() error) e
 	defer stopArchiving()
 	go func() { kept <- d.keep(archiving) }()
 	err := do()
+	d.back = time.Now()
 	if err == nil {
 		time.Sleep(time.Second) // traffic behind it
 	}
