@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/dermai/millrace/archive"
+	"github.com/dermai/millrace/archive/compact"
+	"github.com/dermai/millrace/archive/query"
 	"github.com/dermai/millrace/fence"
 	"github.com/dermai/millrace/internal/archiver"
 	"github.com/dermai/millrace/schemas"
@@ -123,8 +125,42 @@ func (w *world) archive() {
 	}
 }
 
+// newCompactor makes a compactor of those that race. All of a run have one size.
+func (w *world) newCompactor() *compact.Compactor {
+	k := keeper{w: w}
+	c, err := compact.New(w.store, compact.Config{
+		Bytes: w.segment, Grace: time.Duration(30+w.dice.Intn(300)) * time.Second, Now: k.clock,
+		Committed: func(archive.Segment) { w.stats.Segments++ },
+	})
+	must(err)
+	return c
+}
+
+// compact lets a compactor do something. It has no state, so that its death within a
+// step is an error of the store.
+func (w *world) compact() {
+	if !w.dice.chance(12) {
+		return
+	}
+	c := w.compacts[w.dice.Intn(len(w.compacts))]
+	if _, err := c.Step(w.ctx); err != nil && !errors.Is(err, errStore) && !errors.Is(err, errCrash) {
+		w.errs = append(w.errs, err)
+	}
+}
+
+// compactAll compacts all that makes a segment.
+func (w *world) compactAll() error {
+	for busy := true; busy; {
+		var err error
+		if busy, err = w.compacts[0].Step(w.ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // archived reads back what the archive has, after a last archiver has stored the
-// rest, and compares it with the streams, byte for byte. It gives the archive as a
+// rest and a last compactor has compacted, and compares it with the streams, byte for byte. It gives the archive as a
 // log, for references that see nothing else.
 func (w *world) archived() (fence.Log, error) {
 	w.store.deliver()
@@ -141,7 +177,10 @@ func (w *world) archived() (fence.Log, error) {
 			return nil, err
 		}
 	}
-	report, err := archive.Verify(w.ctx, w.store, archive.Options{Full: true})
+	if err := w.compactAll(); err != nil {
+		return nil, err
+	}
+	report, err := archive.Verify(w.ctx, w.store, archive.Options{Full: true, Segments: compact.Segments(w.store)})
 	if err != nil {
 		return nil, err
 	}
@@ -149,7 +188,7 @@ func (w *world) archived() (fence.Log, error) {
 		return nil, fmt.Errorf("archive: %v", report.Problems)
 	}
 	kept := &broker{dice: w.dice, now: w.broker.now, streams: map[string]*stream{}, calm: true}
-	err = archive.Cat(w.ctx, w.store, archive.Filter{}, func(r *archive.Record) error {
+	err = query.Messages(w.ctx, w.store, archive.Filter{}, func(r *archive.Record) error {
 		s := kept.stream(r.Stream)
 		for uint64(len(s.entries))+1 < r.Seq {
 			s.hole()
@@ -191,5 +230,5 @@ func same(name string, live, kept []fence.Entry) error {
 }
 
 func equal(a, b fence.Entry) bool {
-	return a.Seq == b.Seq && a.Time == b.Time && a.Subject == b.Subject && maps.Equal(a.Header, b.Header) && bytes.Equal(a.Data, b.Data)
+	return a.Seq == b.Seq && a.Time == b.Time && a.Subject == b.Subject && maps.Equal(a.Header, b.Header) && unpacked(a.Data) == unpacked(b.Data)
 }

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/dermai/millrace/archive"
+	"github.com/dermai/millrace/archive/compact"
+	"github.com/dermai/millrace/archive/query"
 	"github.com/dermai/millrace/fence"
 	"github.com/dermai/millrace/schemas"
 )
@@ -147,7 +149,7 @@ func (w *world) generations(p schemas.Partition, kept int, before []fence.Entry)
 			return fmt.Errorf("rewind: %w", err)
 		}
 	}
-	report, err := archive.Verify(w.ctx, w.store, archive.Options{Full: true})
+	report, err := archive.Verify(w.ctx, w.store, archive.Options{Full: true, Segments: compact.Segments(w.store)})
 	if err != nil {
 		return err
 	}
@@ -159,15 +161,15 @@ func (w *world) generations(p schemas.Partition, kept int, before []fence.Entry)
 		id  string
 	}
 	times := map[message]int{}
-	err = archive.Cat(w.ctx, w.store, archive.Filter{Stream: p.Stream()}, func(r *archive.Record) error {
-		times[message{r.Seq, schemas.FrameID(r.Time, r.Subject, r.Payload)}]++
+	err = query.Messages(w.ctx, w.store, archive.Filter{Stream: p.Stream()}, func(r *archive.Record) error {
+		times[message{r.Seq, schemas.FrameID(r.Time, r.Subject, []byte(unpacked(r.Payload)))}]++
 		return nil
 	})
 	if err != nil {
 		return err
 	}
 	for _, e := range append(slices.Clip(before), w.broker.stream(p.Stream()).entries[kept:]...) {
-		n := times[message{e.Seq, schemas.FrameID(e.Time, e.Subject, e.Data)}]
+		n := times[message{e.Seq, schemas.FrameID(e.Time, e.Subject, []byte(unpacked(e.Data)))}]
 		if n > 1 || n == 0 && len(e.Data) > 0 {
 			return fmt.Errorf("rewind: the archive has message %d of %s, which lost what was behind %d, %d times", e.Seq, p.Stream(), kept, n)
 		}

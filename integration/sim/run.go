@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sort"
 
+	"github.com/dermai/millrace/archive/compact"
 	"github.com/dermai/millrace/fence"
 	"github.com/dermai/millrace/integration/reference"
 	"github.com/dermai/millrace/rules/engine"
@@ -56,12 +57,14 @@ func (w *world) begin() {
 	for i := range 3 + w.dice.Intn(3) {
 		w.lanes = append(w.lanes, newLane(w, i, schemas.Partition(i%(partitions-1))))
 	}
+	w.segment = int64(1000 + w.dice.Intn(12000))
 	w.perMinute = []int{2, 10, 0}[w.dice.Intn(3)]
 	w.workers = []*worker{w.newWorker(0), w.newWorker(1), w.newWorker(2)}
 	w.evals = []*evaluator{w.newEvaluator(), w.newEvaluator()}
 	w.snapshot = w.newSnapshot()
 	w.tellers = []*teller{w.newTeller(), w.newTeller()}
 	w.keepers = []*keeper{w.newKeeper(), w.newKeeper(), w.newKeeper()}
+	w.compacts = []*compact.Compactor{w.newCompactor(), w.newCompactor()}
 }
 
 // faulty is the time under faults.
@@ -86,6 +89,7 @@ func (w *world) faulty() {
 			w.work()
 			w.tell()
 			w.archive()
+			w.compact()
 		}
 	}
 }

@@ -216,6 +216,10 @@ func (w *world) planned() error {
 func encode(v any) string {
 	data, err := schemas.Encode(v)
 	must(err)
+	return unpacked(data)
+}
+
+func unpacked(data []byte) string {
 	plain, err := schemas.Unpack(nil, data, schemas.FrameDecoded)
 	must(err)
 	return string(plain)

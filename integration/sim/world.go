@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"time"
 
+	"github.com/dermai/millrace/archive/compact"
 	"github.com/dermai/millrace/fence"
 	"github.com/dermai/millrace/rules"
 	"github.com/dermai/millrace/schemas"
@@ -30,6 +31,7 @@ type Stats struct {
 	Full, GivenUp, Accepted                        int
 	TellerCrashes, Notifications, Digests, Repeats int
 	KeeperCrashes, Objects, Purged                 int
+	Segments, Removed                              int
 	Rewinds, Noticed, Lost, Suspect                int
 	Choices                                        int
 }
@@ -58,6 +60,8 @@ type world struct {
 	snapshot  *stages.Snapshot // of the control log
 	tellers   []*teller
 	keepers   []*keeper
+	compacts  []*compact.Compactor
+	segment   int64 // bytes of objects that make one
 	store     *store
 	lanes     []*lane
 	events    int            // sent
