@@ -33,3 +33,6 @@ func Ask(ctx context.Context, timeout, breaks time.Duration, question func(conte
 	defer c.renew()
 	return ask(ctx, c, question)
 }
+
+// Restores tells whether a server of a version restores streams.
+var Restores = restores

@@ -76,7 +76,7 @@ func TestLogConformance(t *testing.T) {
 		})
 	}
 	t.Run("three servers", func(t *testing.T) {
-		url := startCluster(t)
+		url := pipelinetest.StartCluster(t)
 		fencetest.Conformance(t, func(t *testing.T) fencetest.Env { return env(t, url, 3) })
 	})
 }

@@ -48,6 +48,9 @@ var ErrRestored = errors.New("the stream was restored already")
 // interrupted restoration left, so that Restore may make it. An error that is
 // ErrRestored says that one of a stream of that creation has been there before.
 func Restorable(ctx context.Context, c *Conn, stream string, created int64) error {
+	if err := restores(c.nats.ConnectedServerVersion()); err != nil {
+		return err
+	}
 	s, err := c.stream(ctx, stream)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return nil
@@ -86,6 +89,9 @@ func Restore(ctx context.Context, c *Conn, layout Layout, r Restoration) error {
 }
 
 func (c *Conn) restore(ctx context.Context, layout Layout, r Restoration) error {
+	if err := restores(c.nats.ConnectedServerVersion()); err != nil {
+		return err
+	}
 	streams := layout.streams()
 	i := slices.IndexFunc(streams, func(s jetstream.StreamConfig) bool { return s.Name == r.Stream })
 	if i < 0 {
@@ -104,7 +110,11 @@ func (c *Conn) restore(ctx context.Context, layout Layout, r Restoration) error 
 	if err := c.clear(ctx, r, part); err != nil {
 		return err
 	}
-	if err := c.fill(ctx, part, r); err != nil {
+	err := c.fill(ctx, part, r)
+	if err == nil {
+		err = c.copied(ctx, r)
+	}
+	if err != nil {
 		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.timeout)
 		defer cancel()
 		return errors.Join(err, c.drop(last, part))
@@ -203,7 +213,7 @@ func (c *Conn) open(ctx context.Context, whole, part jetstream.StreamConfig, r R
 // fill sends the messages to the server.
 func (c *Conn) fill(ctx context.Context, part jetstream.StreamConfig, r Restoration) error {
 	state := backupState{Messages: r.Messages, Bytes: uint64(r.Bytes), First: r.First, Last: r.End}
-	reply, err := c.request(ctx, "$JS.API.STREAM.RESTORE."+part.Name, struct {
+	reply, err := c.begin(ctx, part.Name, struct {
 		Config jetstream.StreamConfig `json:"config"`
 		State  backupState            `json:"state"`
 	}{part, state})

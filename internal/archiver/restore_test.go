@@ -26,7 +26,6 @@ import (
 // restoring is a deployment of one partition, whose streams are lost and restored.
 type restoring struct {
 	*testing.T
-	server *pipelinetest.Server
 	conn   *pipeline.Conn
 	js     jetstream.JetStream
 	store  archive.Store
@@ -34,12 +33,31 @@ type restoring struct {
 }
 
 func newRestoring(t *testing.T) *restoring {
+	t.Helper()
 	s := pipelinetest.Start(t)
-	r := &restoring{T: t, server: s, conn: s.Connect(t), layout: pipeline.Layout{Partitions: 1, Archived: true, Sync: s.Sync}}
+	return restoringOn(t, s.Connect(t), s.URL(), pipeline.Layout{Sync: s.Sync})
+}
+
+// replicated is one on three servers.
+func replicated(t *testing.T) *restoring {
+	t.Helper()
+	url := pipelinetest.StartCluster(t)
+	conn, err := pipeline.Connect(t.Context(), pipeline.Config{URL: url})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(conn.Close)
+	return restoringOn(t, conn, url, pipeline.Layout{Replicas: 3})
+}
+
+func restoringOn(t *testing.T, conn *pipeline.Conn, url string, layout pipeline.Layout) *restoring {
+	t.Helper()
+	layout.Partitions, layout.Archived = 1, true
+	r := &restoring{T: t, conn: conn, layout: layout}
 	if _, err := pipeline.Apply(t.Context(), r.conn, r.layout, false); err != nil {
 		t.Fatal(err)
 	}
-	nc, err := nats.Connect(s.URL())
+	nc, err := nats.Connect(url)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -202,6 +220,27 @@ func (r *restoring) restore(stream string) *archiver.RestorePlan {
 	return plan
 }
 
+// interrupt ends a restore in the middle.
+func (r *restoring) interrupt(stream string) {
+	r.Helper()
+	plan, err := archiver.PlanRestore(r.Context(), r.conn, r.store, stream, 0)
+	if err != nil {
+		r.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	if err := plan.Restore(ctx, r.conn, r.layout, func(n uint64) {
+		if n == plan.Messages/2 {
+			cancel()
+		}
+	}); !errors.Is(err, context.Canceled) {
+		r.Fatalf("an interrupted restore: %v", err)
+	}
+	if _, err := r.js.Stream(r.Context(), stream); !errors.Is(err, jetstream.ErrStreamNotFound) {
+		r.Errorf("what an interrupted restore left: %v", err)
+	}
+}
+
 // verify gives what the archive's and the whole deployment's verification find.
 func (r *restoring) verify() (found []string) {
 	r.Helper()
@@ -222,12 +261,19 @@ func (r *restoring) verify() (found []string) {
 	return found
 }
 
-// TestRestore: a stream that was lost comes back as it was, message by message, and
-// publishing, reducing and archiving go on in it as if nothing had been.
+// TestRestore: a stream that was lost comes back as it was, message by message and on
+// each server, also right after a restore that was interrupted, and publishing, reducing and archiving go on in it as if nothing had been.
 func TestRestore(t *testing.T) {
-	for _, stream := range []string{"EVENTS_0", "AUDIT"} {
-		t.Run(stream, func(t *testing.T) {
-			r := newRestoring(t)
+	for _, c := range []struct {
+		name, stream string
+		deployment   func(*testing.T) *restoring
+	}{
+		{"events", "EVENTS_0", newRestoring},
+		{"audit", "AUDIT", newRestoring},
+		{"on three servers", "EVENTS_0", replicated},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r, stream := c.deployment(t), c.stream
 			r.publish(0, 20)
 			counted := r.reduce()
 			if want := events(20); !cmp.Equal(counted, want) {
@@ -237,10 +283,12 @@ func TestRestore(t *testing.T) {
 			before := r.entries(stream)
 			r.lose(stream)
 
+			r.interrupt(stream)
 			plan := r.restore(stream)
 			if diff := cmp.Diff(before, r.entries(stream)); diff != "" {
 				t.Errorf("restored (-before +after):\n%s", diff)
 			}
+			r.everywhere(stream, plan.Messages)
 			if plan.Lost() != 0 || plan.Messages != uint64(len(before)) {
 				t.Errorf("plan %+v, of %d messages", plan, len(before))
 			}
@@ -269,6 +317,30 @@ func TestRestore(t *testing.T) {
 			}
 		})
 	}
+}
+
+// everywhere looks whether every copy of a stream has its messages: a consumer is made
+// on any server.
+func (r *restoring) everywhere(stream string, messages uint64) {
+	r.Helper()
+	servers := map[string]bool{}
+	pipelinetest.Within(r, "each server was asked", func() bool {
+		c, err := r.js.CreateConsumer(r.Context(), stream, jetstream.ConsumerConfig{
+			AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, Replicas: 1, InactiveThreshold: time.Second,
+		})
+		if err != nil {
+			r.Fatal(err)
+		}
+		info, server := c.CachedInfo(), ""
+		if info.Cluster != nil {
+			server = info.Cluster.Leader
+		}
+		if info.NumPending != messages {
+			r.Fatalf("%q has %d messages of %s, want %d", server, info.NumPending, stream, messages)
+		}
+		servers[server] = true
+		return len(servers) == max(1, r.layout.Replicas)
+	})
 }
 
 // TestRestoreLostEnd: what nobody had archived is gone, and said; the sequences that
@@ -364,22 +436,7 @@ func TestRestoreInterrupted(t *testing.T) {
 	r.flush()
 	before := r.entries("EVENTS_0")
 	r.lose("EVENTS_0")
-	plan, err := archiver.PlanRestore(t.Context(), r.conn, r.store, "EVENTS_0", 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	if err := plan.Restore(ctx, r.conn, r.layout, func(n uint64) {
-		if n == plan.Messages/2 {
-			cancel()
-		}
-	}); !errors.Is(err, context.Canceled) {
-		t.Fatalf("an interrupted restore: %v", err)
-	}
-	if _, err := r.js.Stream(t.Context(), "EVENTS_0"); !errors.Is(err, jetstream.ErrStreamNotFound) {
-		t.Errorf("what an interrupted restore left: %v", err)
-	}
+	r.interrupt("EVENTS_0")
 	// As a process leaves it that is killed.
 	if _, err := r.js.CreateStream(t.Context(), jetstream.StreamConfig{
 		Name: "EVENTS_0", Subjects: []string{"restore.EVENTS_0"}, Metadata: map[string]string{"millrace-restoring": "x"},

@@ -1,4 +1,4 @@
-package pipeline_test
+package pipelinetest
 
 import (
 	"fmt"
@@ -6,14 +6,16 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/dermai/millrace/internal/testenv"
-	"github.com/dermai/millrace/pipeline/pipelinetest"
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/dermai/millrace/internal/testenv"
 )
 
-// startCluster runs three servers that replicate, and returns the URL of one.
-func startCluster(t *testing.T) string {
+// StartCluster runs three servers that replicate and end with the test, and returns the
+// URL of one.
+func StartCluster(t testing.TB) string {
 	t.Helper()
 	dir := t.TempDir()
 	var routes []*url.URL
@@ -35,7 +37,7 @@ func startCluster(t *testing.T) string {
 		t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
 		servers = append(servers, s)
 	}
-	pipelinetest.Within(t, "the cluster has a leader", func() bool {
+	Within(t, "the cluster has a leader", func() bool {
 		led, current := false, true
 		for _, s := range servers {
 			led, current = led || s.JetStreamIsLeader(), current && s.JetStreamIsCurrent()
@@ -44,8 +46,16 @@ func startCluster(t *testing.T) string {
 	})
 	// A leader places replicas once it has heard of the peers' resources, which no
 	// state of a server shows.
-	js := dial(t, servers[0].ClientURL())
-	pipelinetest.Within(t, "three replicas are placed", func() bool {
+	nc, err := nats.Connect(servers[0].ClientURL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	Within(t, "three replicas are placed", func() bool {
 		_, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "PLACED", Replicas: 3})
 		return err == nil
 	})
@@ -55,7 +65,7 @@ func startCluster(t *testing.T) string {
 	return servers[0].ClientURL()
 }
 
-func port(t *testing.T, u *url.URL) (n int) {
+func port(t testing.TB, u *url.URL) (n int) {
 	t.Helper()
 	if _, err := fmt.Sscan(u.Port(), &n); err != nil {
 		t.Fatal(err)
