@@ -285,10 +285,10 @@ func TestRestore(t *testing.T) {
 
 			r.interrupt(stream)
 			plan := r.restore(stream)
+			r.everywhere(stream, plan.Messages)
 			if diff := cmp.Diff(before, r.entries(stream)); diff != "" {
 				t.Errorf("restored (-before +after):\n%s", diff)
 			}
-			r.everywhere(stream, plan.Messages)
 			if plan.Lost() != 0 || plan.Messages != uint64(len(before)) {
 				t.Errorf("plan %+v, of %d messages", plan, len(before))
 			}
