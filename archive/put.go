@@ -75,6 +75,9 @@ func (a *Archiver) late(ctx context.Context) error {
 // adopt takes another archiver's object for the chain's next one, if it does not
 // contradict what this archiver holds itself.
 func (a *Archiver) adopt(ctx context.Context, key string) error {
+	if err := a.late(ctx); err != nil {
+		return err
+	}
 	name, err := ParseKey(key)
 	if err != nil {
 		return fence.Incident(a.cfg.Stream, "corrupt: %v; move it out of the archive", err)

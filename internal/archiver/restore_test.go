@@ -371,6 +371,23 @@ func TestRestoreLostEnd(t *testing.T) {
 	if got, want := r.reduce(), events(25); !cmp.Equal(got, want) {
 		t.Errorf("counted %v, want %v", got, want)
 	}
+	// What else the lost stream held nobody knows: decisions over it are suspect.
+	var losses []schemas.Loss
+	for _, e := range r.entries(schemas.StreamPartials) {
+		var p schemas.Partial
+		if e.Header[schemas.HeaderType] == schemas.TypeGenesis {
+			continue
+		}
+		if err := schemas.DecodeInto(e.Data, &p); err != nil {
+			t.Fatal(err)
+		}
+		if p.Losses != nil && p.Partition == 0 && p.From.Seq == end {
+			losses = append(losses, schemas.Loss{From: p.Losses[0].From - p.ArrivalFrom, Messages: p.Losses[0].Messages})
+		}
+	}
+	if want := []schemas.Loss{{}}; !cmp.Equal(want, losses) {
+		t.Errorf("losses behind the last frame read: %+v; want one, of no known message", losses)
+	}
 	r.flush()
 	want := fmt.Sprintf("lost: sequences %d to %d are missing: deleted before archived", plan.Archived+1, plan.End)
 	if found := r.verify(); len(found) == 0 || found[0] != want {

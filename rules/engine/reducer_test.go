@@ -97,6 +97,21 @@ func TestReducer(t *testing.T) {
 
 // TestReducerHoldsBack shows that no event is folded by rules that may still
 // change, not even after a restart inside a frame.
+// A loss that no sequence shows is told once, with the message behind it.
+func TestReducerTear(t *testing.T) {
+	r := engine.NewReducer(begun(t, 130, countByService), 0)
+	r.Arrive(1, 110e9)
+	r.Tear(1)
+	if lost := r.Cut().Losses; lost != nil {
+		t.Errorf("lost %+v before the message behind it is there", lost)
+	}
+	r.Arrive(3, 111e9)
+	r.Arrive(4, 112e9)
+	if diff := cmp.Diff([]schemas.Loss{{Messages: 2, From: 110e9, To: 111e9}}, r.Cut().Losses); diff != "" {
+		t.Errorf("losses (-want +got):\n%s", diff)
+	}
+}
+
 func TestReducerHoldsBack(t *testing.T) {
 	s := begun(t, 120, countByService)
 	r := engine.NewReducer(s, 0)
