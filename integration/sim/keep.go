@@ -125,11 +125,12 @@ func (w *world) archive() {
 	}
 }
 
-// newCompactor makes a compactor of those that race. All of a run have one size.
+// newCompactor makes a compactor of those that race. All of a run have one size. The
+// objects stay beside their segments: a run is shorter than the grace.
 func (w *world) newCompactor() *compact.Compactor {
 	k := keeper{w: w}
 	c, err := compact.New(w.store, compact.Config{
-		Bytes: w.segment, Grace: time.Duration(30+w.dice.Intn(300)) * time.Second, Now: k.clock,
+		Bytes: w.segment, Now: k.clock,
 		Committed: func(archive.Segment) { w.stats.Segments++ },
 	})
 	must(err)

@@ -9,7 +9,6 @@ import (
 
 	"github.com/dermai/millrace/archive"
 	"github.com/dermai/millrace/archive/compact"
-	"github.com/dermai/millrace/archive/query"
 	"github.com/dermai/millrace/fence"
 	"github.com/dermai/millrace/schemas"
 )
@@ -149,24 +148,23 @@ func (w *world) generations(p schemas.Partition, kept int, before []fence.Entry)
 			return fmt.Errorf("rewind: %w", err)
 		}
 	}
-	report, err := archive.Verify(w.ctx, w.store, archive.Options{Full: true, Segments: compact.Segments(w.store)})
-	if err != nil {
-		return err
-	}
-	if !report.OK() {
-		return fmt.Errorf("rewind: archive: %v", report.Problems)
-	}
 	type message struct {
 		seq uint64
 		id  string
 	}
 	times := map[message]int{}
-	err = query.Messages(w.ctx, w.store, archive.Filter{Stream: p.Stream()}, func(r *archive.Record) error {
-		times[message{r.Seq, schemas.FrameID(r.Time, r.Subject, []byte(unpacked(r.Payload)))}]++
-		return nil
+	report, err := archive.Verify(w.ctx, w.store, archive.Options{
+		Full: true, Streams: []string{p.Stream()}, Segments: compact.Segments(w.store),
+		Each: func(r *archive.Record) error {
+			times[message{r.Seq, schemas.FrameID(r.Time, r.Subject, []byte(unpacked(r.Payload)))}]++
+			return nil
+		},
 	})
 	if err != nil {
 		return err
+	}
+	if !report.OK() {
+		return fmt.Errorf("rewind: archive: %v", report.Problems)
 	}
 	for _, e := range append(slices.Clip(before), w.broker.stream(p.Stream()).entries[kept:]...) {
 		n := times[message{e.Seq, schemas.FrameID(e.Time, e.Subject, []byte(unpacked(e.Data)))}]

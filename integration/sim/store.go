@@ -79,19 +79,6 @@ func (s *store) Put(_ context.Context, key string, r io.Reader, _ int64) error {
 	return s.put(key, body)
 }
 
-// Remove implements archive.Remover.
-func (s *store) Remove(_ context.Context, key string) error {
-	if !s.w.broker.calm && s.w.dice.chance(20) {
-		return errStore
-	}
-	if i, ok := slices.BinarySearch(s.keys, key); ok {
-		s.w.stats.Removed++
-		s.keys = slices.Delete(s.keys, i, i+1)
-		delete(s.objects, key)
-	}
-	return nil
-}
-
 // Get implements archive.Store.
 func (s *store) Get(_ context.Context, key string, off, n int64) (io.ReadCloser, error) {
 	body, ok := s.objects[key]

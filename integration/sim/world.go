@@ -31,7 +31,7 @@ type Stats struct {
 	Full, GivenUp, Accepted                        int
 	TellerCrashes, Notifications, Digests, Repeats int
 	KeeperCrashes, Objects, Purged                 int
-	Segments, Removed                              int
+	Segments                                       int
 	Rewinds, Noticed, Lost, Suspect                int
 	Choices                                        int
 }
