@@ -92,6 +92,12 @@ func env(t *testing.T, url string, replicas int) fencetest.Env {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = js.DeleteStream(context.Background(), config.Name) })
+		// The server that logs speak to may hear of a new stream later than others.
+		pipelinetest.Within(t, "the stream answers", func() bool {
+			_, err := js.Publish(t.Context(), "partials.0", nil, jetstream.WithExpectLastSequencePerSubject(1000))
+			refused := (*jetstream.APIError)(nil)
+			return errors.As(err, &refused)
+		})
 	}
 	create()
 	proxies := map[fence.Log]*pipelinetest.Proxy{}

@@ -69,7 +69,7 @@ type reader struct {
 	wake   func()
 	limit  int // bytes
 
-	looked chan struct{} // closed when the reader has what was there at its start
+	looked chan struct{} // closed when the reader has what was there when it began
 	once   sync.Once
 	cancel context.CancelFunc
 	done   chan struct{}
@@ -81,6 +81,7 @@ type reader struct {
 	from    uint64        // everything from here on is in entries, or yet to come
 	next    uint64        // sequence after the last that was received
 	last    mark          // of that last message; zero: none was received
+	there   uint64        // sequence that the stream went to when a consumer began
 	ended   uint64        // where the last answer ended
 	err     error         // final
 }
@@ -220,9 +221,11 @@ func (r *reader) follow(ctx context.Context) error {
 
 	// A consumer that starts beyond the end would silently wait until the
 	// sequences are given again, and skip the messages before.
-	if _, err := r.extent(ctx); err != nil {
+	there, err := r.extent(ctx)
+	if err != nil {
 		return err
 	}
+	r.await(there)
 	config := jetstream.ConsumerConfig{
 		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
 		OptStartSeq:       r.again(),
@@ -237,9 +240,6 @@ func (r *reader) follow(ctx context.Context) error {
 		return fmt.Errorf("create a consumer: %w", err)
 	}
 	name := consumer.CachedInfo().Name
-	if consumer.CachedInfo().NumPending == 0 {
-		r.seen() // nothing is there; otherwise Read waits for it
-	}
 	defer func() {
 		ctx, done := context.WithTimeout(context.Background(), time.Second)
 		defer done()
@@ -249,6 +249,17 @@ func (r *reader) follow(ctx context.Context) error {
 		if err := r.pull(ctx, consumer, &delivered); err != nil {
 			return err
 		}
+	}
+}
+
+// await notes what is there, which the first Read waits for. The stream's leader says
+// it: the consumer may be on a server that has not caught up, and finds nothing.
+func (r *reader) await(there fence.Info) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.there = there.Last
+	if there.First > there.Last || r.next > there.Last {
+		r.seen()
 	}
 }
 
@@ -320,34 +331,33 @@ func (r *reader) receive(m jetstream.Msg, delivered *uint64) error {
 		Header:  header(m.Headers()),
 		Data:    m.Data(),
 	}
-	full, err := r.add(e, *delivered == 1)
-	if err != nil {
+	if err := r.add(e, *delivered == 1); err != nil {
 		return err
-	}
-	if full || meta.NumPending == 0 {
-		r.seen()
 	}
 	r.wake()
 	return nil
 }
 
-// add appends a message to what is at hand; full: that is half of what it may be. The
-// first of a consumer may be the last of the one before, which is only compared.
-func (r *reader) add(e fence.Entry, first bool) (full bool, err error) {
+// add appends a message to what is at hand. The first of a consumer may be the last of
+// the one before, which is only compared.
+func (r *reader) add(e fence.Entry, first bool) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	m := mark{e.Seq, e.Time}
 	switch {
 	case first && e.Seq == r.last.seq && m != r.last:
-		return false, fmt.Errorf("message %d is another than the one that was read: %w", e.Seq, fence.ErrRewound)
+		return fmt.Errorf("message %d is another than the one that was read: %w", e.Seq, fence.ErrRewound)
 	case first && m == r.last:
 	case e.Seq < r.next:
-		return false, fmt.Errorf("message %d came after %d", e.Seq, r.next-1)
+		return fmt.Errorf("message %d came after %d", e.Seq, r.next-1)
 	default:
 		r.entries = append(r.entries, e)
 		r.size += weight(e)
 		r.next, r.last = e.Seq+1, m
 		r.conn.metrics.readMessages.WithLabelValues(r.name).Inc()
 	}
-	return r.size > r.limit/2, nil
+	if r.size > r.limit/2 || r.next > r.there {
+		r.seen()
+	}
+	return nil
 }
