@@ -257,10 +257,23 @@ func (r *reader) follow(ctx context.Context) error {
 func (r *reader) await(there fence.Info) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.there = there.Last
-	if there.First > there.Last || r.next > there.Last {
+	r.there = end(there)
+	if r.next > r.there {
 		r.seen()
 	}
+}
+
+// end is the last message that is there, 0 if none is: a stream that was restored may
+// have given sequences behind it.
+func end(i fence.Info) uint64 {
+	last := i.Last
+	if i.Lost(last) {
+		last = i.LostFrom - 1
+	}
+	if last < i.First {
+		return 0
+	}
+	return last
 }
 
 // extent checks that the stream has not lost what was read from it.
@@ -299,8 +312,9 @@ func (r *reader) pull(ctx context.Context, consumer jetstream.Consumer, delivere
 	}
 	// Nothing came for a whole pull: see that there is nothing.
 	info, err := r.extent(ctx)
-	if err == nil && info.Last >= before && info.First <= info.Last {
-		return fmt.Errorf("the consumer is stuck: it gave nothing while the stream goes to %d", info.Last)
+	if err == nil && end(info) >= before {
+		r.seen() // whoever waits has waited for long
+		return fmt.Errorf("the consumer is stuck: it gave nothing while the stream goes to %d", end(info))
 	}
 	return err
 }
