@@ -110,10 +110,8 @@ func decodeEvent(d *Delivery, it *item) error {
 	m := it.of
 	at := it.position()
 	d.Position, d.Arrival, d.Attempt, d.Redriven = at, m.arrival, it.attempts+1, m.redriven
-	var err error
-	d.Event, err = schemas.Decode(it.line, schemas.Origin{
+	return d.Event.Decode(it.line, schemas.Origin{
 		Kind: m.subject.Kind, Service: m.subject.Service,
 		Arrival: m.arrival, Stream: at.Stream, Seq: at.Seq, Index: at.Index,
 	})
-	return err
 }

@@ -130,10 +130,10 @@ func (it *item) position() Position {
 	return at
 }
 
-// pieces is how many items a worker takes at once at most, where the handler
-// takes single ones: enough to spare locks, and few enough that other workers
-// get their share.
-const pieces = 64
+// pieces is how many items a worker takes at once at most, where single ones are
+// handled one after the other: enough to spare locks, and few enough that the others
+// read meanwhile.
+const pieces = 256
 
 // readers is how many workers there are at most where the handler is called by
 // one at a time: the others read ahead.
@@ -198,7 +198,6 @@ func (c *consumption[D]) work(running, handling context.Context) {
 			given = given[:0]
 		}
 		close(turn.over)
-		clear(read)
 		c.hand.giveBack(items)
 	}
 }

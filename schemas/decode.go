@@ -41,28 +41,38 @@ type Origin struct {
 // The event keeps nothing of line, so that the caller may use it again. Decode
 // may be called by any number of goroutines.
 func Decode(line []byte, o Origin) (Event, error) {
+	var e Event
+	if err := e.Decode(line, o); err != nil {
+		return Event{}, err
+	}
+	return e, nil
+}
+
+// Decode is the function Decode, for who has the memory. After an error the event is
+// worth nothing.
+func (e *Event) Decode(line []byte, o Origin) error {
 	if len(line) > LineBytes {
-		return Event{}, &DecodeError{
+		return &DecodeError{
 			Reason: "event of " + strconv.Itoa(len(line)) + " bytes, at most " + strconv.Itoa(LineBytes),
 			Mend:   "shorten its texts, or send them elsewhere and refer to them",
 		}
 	}
 	w := newWalker(line)
 	if c := w.skipSpace(); c != '{' {
-		return Event{}, refusal(line, &DecodeError{Reason: "want a JSON object, got " + kindName(c), Mend: "send one object a line"})
+		return refusal(line, &DecodeError{Reason: "want a JSON object, got " + kindName(c), Mend: "send one object a line"})
 	}
 	if o.Kind == "" || o.Fill {
 		look := w
 		o.Kind = look.kind(o.Kind)
 	}
-	d := decoder{walker: w, kind: o.Kind, zone: o.Zone}
+	*e = Event{}
+	d := decoder{walker: w, e: e, kind: o.Kind, zone: o.Zone}
 	switch err := d.event(); {
 	case d.broken, err == nil && !d.atEnd():
-		return Event{}, syntaxFault(line)
+		return syntaxFault(line)
 	case err != nil:
-		return Event{}, refusal(line, err)
+		return refusal(line, err)
 	}
-	e := &d.e
 	e.Kind = o.Kind
 	if o.Service != "" && (e.Service == "" || !o.Fill) {
 		e.Service = o.Service
@@ -79,12 +89,9 @@ func Decode(line []byte, o Origin) (Event, error) {
 		}
 	}
 	if e.Kind == KindMetric && !d.hasValue {
-		return Event{}, &DecodeError{Field: "value", Reason: "missing", Mend: "a metric needs a name and a value"}
+		return &DecodeError{Field: "value", Reason: "missing", Mend: "a metric needs a name and a value"}
 	}
-	if err := e.fault(); err != nil {
-		return Event{}, err
-	}
-	return d.e, nil
+	return e.fault()
 }
 
 // kind is what the event calls itself, else the given one, else what its fields

@@ -8,7 +8,7 @@ import (
 // decoder reads one event of a known kind.
 type decoder struct {
 	walker
-	e        Event
+	e        *Event
 	kind     Kind
 	zone     *time.Location
 	hasValue bool
@@ -45,7 +45,7 @@ func (d *decoder) event() *DecodeError {
 
 // member reads the value of one top-level key.
 func (d *decoder) member(key string) *DecodeError {
-	e := &d.e
+	e := d.e
 	switch key {
 	case "timestamp":
 		return d.timestamp()
@@ -76,7 +76,7 @@ func (d *decoder) member(key string) *DecodeError {
 // own reads the keys of the event's own kind. On an event of another kind they
 // are attributes like any other.
 func (d *decoder) own(key string) (known bool, err *DecodeError) {
-	e := &d.e
+	e := d.e
 	switch d.kind {
 	case KindLog:
 		switch key {
