@@ -148,13 +148,16 @@ type Retention struct {
 // 45 CFR 164.316(b)(2)(i).
 const legalYears = 6
 
+// replayWindow is pipeline.ReplayWindow, which this package does not know.
+const replayWindow = 72 * time.Hour
+
 // Compact is how objects become segments, which are Parquet files.
 type Compact struct {
 	// Enabled says that archivers compact. Default: true.
 	Enabled bool `yaml:"enabled"`
 	// Bytes of objects that make a segment. Default: 256MiB.
 	Bytes Size `yaml:"bytes"`
-	// Grace is for how long objects of telemetry stay beside their segment, 1h or
+	// Grace is for how long objects of telemetry stay beside their segment, 72h or
 	// more. Those of the audit trail stay for ever. Default: 96h.
 	Grace time.Duration `yaml:"grace"`
 }
@@ -347,8 +350,8 @@ func (c Config) Validate() error {
 	if c.Archive.Compact.Bytes < 1<<20 {
 		fault("archive.compact.bytes", "%v: use 1MiB or more", c.Archive.Compact.Bytes)
 	}
-	if d := c.Archive.Compact.Grace; d < time.Hour {
-		fault("archive.compact.grace", "%v: use 1h or more, so that readers come to their end", d)
+	if d := c.Archive.Compact.Grace; d < replayWindow {
+		fault("archive.compact.grace", "%v: use 72h or more, as long as streams keep what a lost end is compared with", d)
 	}
 	retentionFaults(c.Archive, fault)
 	if c.Archive.S3 != Default().Archive.S3 && c.Archive.S3.Endpoint == "" {

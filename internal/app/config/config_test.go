@@ -3,6 +3,7 @@ package config_test
 import (
 	"bytes"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"github.com/dermai/millrace/internal/app/config"
 	"github.com/dermai/millrace/internal/secret"
 	"github.com/dermai/millrace/notify"
+	"github.com/dermai/millrace/pipeline"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -157,6 +159,16 @@ receivers:
 	}
 	if err := receivers[0].Options.Decode(&slack); err != nil || slack.URL != "https://hooks.example.com/T0/B0/secret" {
 		t.Errorf("options %+v, %v", slack, err)
+	}
+}
+
+// TestGrace: objects stay for as long as streams keep what they are compared with.
+func TestGrace(t *testing.T) {
+	for grace, ok := range map[time.Duration]bool{pipeline.ReplayWindow: true, pipeline.ReplayWindow - time.Second: false} {
+		_, err := load(t, fmt.Sprintf("archive: {compact: {grace: %s}}\n", grace), config.Sources{})
+		if (err == nil) != ok || err != nil && !strings.Contains(err.Error(), "archive.compact.grace: 71h59m59s: use 72h or more") {
+			t.Errorf("a grace of %s: %v", grace, err)
+		}
 	}
 }
 
