@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"github.com/nats-io/nats-server/v2/server"
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/dermai/millrace/internal/testenv"
@@ -46,15 +45,8 @@ func StartCluster(t testing.TB) string {
 	})
 	// A leader places replicas once it has heard of the peers' resources, which no
 	// state of a server shows.
-	nc, err := nats.Connect(servers[0].ClientURL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
+	js, done := connect(t, servers[0].ClientURL())
+	defer done()
 	Within(t, "three replicas are placed", func() bool {
 		_, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "PLACED", Replicas: 3})
 		return err == nil

@@ -41,15 +41,8 @@ func Deliver(t testing.TB, h pipeline.Handler, events ...schemas.Event) []error 
 // what was stored is handled, or in the quarantine.
 func (s *Server) Settled(t testing.TB, name string) {
 	t.Helper()
-	nc, err := nats.Connect("", nats.InProcessServer(s.broker))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
+	js, done := connect(t, "", nats.InProcessServer(s.broker))
+	defer done()
 	Within(t, "settle everything", func() bool {
 		// The consumer on REDRIVE is the last that is made.
 		if _, err := js.Consumer(t.Context(), schemas.StreamRedrive, name); errors.Is(err, jetstream.ErrConsumerNotFound) {

@@ -12,6 +12,8 @@ import (
 
 	"github.com/dermai/millrace/internal/broker"
 	"github.com/dermai/millrace/pipeline"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -87,6 +89,19 @@ func (s *Server) ConnectWith(t testing.TB, c pipeline.Config) *pipeline.Conn {
 	}
 	t.Cleanup(conn.Close)
 	return conn
+}
+
+// connect is for what a test asks the broker itself.
+func connect(t testing.TB, url string, opts ...nats.Option) (js jetstream.JetStream, done func()) {
+	t.Helper()
+	nc, err := nats.Connect(url, opts...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if js, err = jetstream.New(nc); err != nil {
+		t.Fatal(err)
+	}
+	return js, nc.Close
 }
 
 // Within polls a condition until it holds, and fails the test if that takes
