@@ -13,7 +13,6 @@ import (
 	"github.com/dermai/millrace/pipeline"
 	"github.com/dermai/millrace/pipeline/pipelinetest"
 	"github.com/dermai/millrace/schemas"
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -84,15 +83,7 @@ func startBacklog(b *testing.B, bodies [][]byte, messages int) *backlog {
 	if _, err := pipeline.Apply(b.Context(), c, pipeline.Layout{Partitions: 1, Sync: s.Sync}, false); err != nil {
 		b.Fatal(err)
 	}
-	nc, err := nats.Connect(s.URL())
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(nc.Close)
-	js, err := jetstream.New(nc)
-	if err != nil {
-		b.Fatal(err)
-	}
+	js := dial(b, s.URL())
 	for i := range messages {
 		if i%1000 == 0 {
 			<-js.PublishAsyncComplete()

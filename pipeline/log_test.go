@@ -23,7 +23,7 @@ func admin(t *testing.T, s *pipelinetest.Server) jetstream.JetStream {
 	return dial(t, s.URL())
 }
 
-func dial(t *testing.T, url string) jetstream.JetStream {
+func dial(t testing.TB, url string) jetstream.JetStream {
 	t.Helper()
 	nc, err := nats.Connect(url)
 	if err != nil {
