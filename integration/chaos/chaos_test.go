@@ -116,11 +116,9 @@ var spoils = map[string]func(t *testing.T, e *evidence){
 	},
 	"transitions: an alert was missed":     func(t *testing.T, e *evidence) { e.streams.missAlert(t) },
 	"backtest: the archive lacks an alert": func(t *testing.T, e *evidence) { e.archived.missAlert(t) },
-	"notifications: one never arrived": func(_ *testing.T, e *evidence) {
-		id := e.planned[0].ID
-		for i := range e.told {
-			e.told[i].Taken = e.told[i].Taken && e.told[i].ID != id
-		}
+	"notifications: one never arrived": func(t *testing.T, e *evidence) {
+		id := e.arrived(t)
+		e.told = slices.DeleteFunc(e.told, func(n Told) bool { return n.ID == id })
 	},
 	"notifications: one was never planned": func(_ *testing.T, e *evidence) { e.told[0].ID = "another" },
 	"notifications: one was sent again without a reason": func(_ *testing.T, e *evidence) {
@@ -141,7 +139,10 @@ var spoils = map[string]func(t *testing.T, e *evidence){
 	"programs: one ended by itself": func(_ *testing.T, e *evidence) {
 		e.ended = append(e.ended, Ended{Program: "archiver-1"})
 	},
-	"bounds: memory": func(_ *testing.T, e *evidence) { e.used[len(e.used)-1].RSS = 1 << 30 },
+	"bounds: memory": func(_ *testing.T, e *evidence) {
+		i := slices.IndexFunc(e.used, func(u Used) bool { return u.Program == "publisher" })
+		e.used[i].RSS = 1 << 30
+	},
 	"counters: an event was not counted": func(_ *testing.T, e *evidence) {
 		e.fired = nil
 		e.metrics["publisher"] = metrics{}
@@ -154,20 +155,35 @@ var spoils = map[string]func(t *testing.T, e *evidence){
 // strangers is an event that no writer sent.
 const strangers = `{"id":"stranger-000001","timestamp":"2026-01-01T00:00:00Z","service":"api","level":"INFO","message":"hello"}` + "\n"
 
-// frame finds a stored frame of log events that is not the last of its lane.
+// arrived finds a notification that was planned in time and taken.
+func (e *evidence) arrived(t *testing.T) (id string) {
+	t.Helper()
+	for _, n := range e.planned {
+		taken := slices.ContainsFunc(e.told, func(told Told) bool { return told.Taken && told.ID == n.ID })
+		if taken && !n.at.After(e.times.Drained) {
+			return n.ID
+		}
+	}
+	t.Fatal("no notification arrived")
+	return ""
+}
+
+// frame finds a stored frame of log events that its writer knows to be stored, and
+// that is not the last of its lane.
 func (e *evidence) frame(t *testing.T) (stream string, index int) {
 	t.Helper()
-	for stream, list := range e.streams {
-		lanes := map[string]int{}
-		for i, m := range list {
-			s, err := schemas.ParseSubject(m.Subject)
-			if err != nil || s.Tick || s.Kind != schemas.KindLog || m.Header[schemas.HeaderFinal] != "" {
-				continue
-			}
-			if before, ok := lanes[m.Subject]; ok && m.Header[schemas.HeaderCounter] != "" {
-				return stream, before
-			}
-			lanes[m.Subject] = i
+	known, last := readSent(e.sent), map[string]uint64{}
+	for _, m := range e.messages[schemas.Telemetry] {
+		last[m.Entry.Subject] = m.Entry.Seq
+	}
+	for _, m := range e.messages[schemas.Telemetry] {
+		s, err := schemas.ParseSubject(m.Entry.Subject)
+		if err != nil || s.Kind != schemas.KindLog || m.Entry.Header[schemas.HeaderCounter] == "" || m.Entry.Seq == last[m.Entry.Subject] {
+			continue
+		}
+		if slices.ContainsFunc(m.Events, func(event *schemas.Event) bool { return event != nil && known.outcome[event.ID] == stored }) {
+			stream = m.Partition.Stream()
+			return stream, slices.IndexFunc(e.streams[stream], func(f fence.Entry) bool { return f.Seq == m.Entry.Seq })
 		}
 	}
 	t.Fatal("no lane has two frames")

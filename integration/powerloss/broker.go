@@ -35,16 +35,17 @@ type deployment struct {
 	conn    *pipeline.Conn
 	store   *archive.FileStore
 	witness *witness  // the archiver's log
+	down    time.Time // when the broker was killed last
 	back    time.Time // when the streams were there again, perhaps without what they lost
 
 	mu     sync.Mutex
-	stored map[string]bool // events that Publish said are on disk
+	stored map[string]time.Time // when Publish said of an event that it is on disk
 	tried  atomic.Int64
 }
 
 // deploy starts a broker on a directory and makes the streams.
 func (c *trial) deploy(ctx context.Context, dir string) (*deployment, error) {
-	d := &deployment{c: c, dir: dir, listen: "127.0.0.1:0", stored: map[string]bool{}, witness: &witness{Writer: c.log}}
+	d := &deployment{c: c, dir: dir, listen: "127.0.0.1:0", stored: map[string]time.Time{}, witness: &witness{Writer: c.log}}
 	if err := d.start(); err != nil {
 		return nil, err
 	}
@@ -126,7 +127,7 @@ func (d *deployment) publish(ctx context.Context) error {
 				cancel()
 				if err == nil {
 					d.mu.Lock()
-					d.stored[name] = true
+					d.stored[name] = time.Now()
 					d.mu.Unlock()
 				}
 			}
@@ -163,6 +164,14 @@ func (d *deployment) named(nothing bool) time.Duration {
 	return named
 }
 
+// sentAgain tells an event that was on its way when the broker was killed, had come
+// into the archive, was lost by the stream, and so was stored again: it is in two
+// generations.
+func (d *deployment) sentAgain(name string, in []archive.Epoch) bool {
+	at, stored := d.stored[name]
+	return len(in) == 2 && in[0] != in[1] && (!stored || at.After(d.down))
+}
+
 // check compares what the publishers were told with what the archive holds once
 // everything is archived, and with what millrace verify says of it. damaged says
 // that the streams may have lost something, which then must have been named.
@@ -170,13 +179,13 @@ func (d *deployment) check(ctx context.Context, damaged bool) error {
 	if err := archiver.Flush(ctx, d.conn, d.store, func(archiver.Flushed) error { return nil }); err != nil {
 		return d.c.fail("what is stored cannot be archived: %v", err)
 	}
-	count := map[string]int{}
+	count := map[string][]archive.Epoch{}
 	err := query.Messages(ctx, d.store, archive.Filter{Class: string(schemas.Telemetry)}, func(r *archive.Record) error {
 		content, err := schemas.Unpack(nil, r.Payload, schemas.FrameDecoded)
 		for _, line := range schemas.Lines(content) {
 			e, fault := schemas.Decode(line, schemas.Origin{Stream: r.Stream, Seq: r.Seq})
 			err = errors.Join(err, fault)
-			count[e.Message]++
+			count[e.Message] = append(count[e.Message], r.Epoch)
 		}
 		return err
 	})
@@ -185,13 +194,17 @@ func (d *deployment) check(ctx context.Context, damaged bool) error {
 	}
 	lost := 0
 	for name := range d.stored {
-		if count[name] == 0 {
+		if len(count[name]) == 0 {
 			lost++
 		}
 	}
-	for name, n := range count {
-		if n > 1 {
-			return d.c.fail("event %s is there %d times", name, n)
+	for name, in := range count {
+		switch {
+		case len(in) < 2:
+		case d.sentAgain(name, in):
+			d.c.count("sent_again", 1)
+		default:
+			return d.c.fail("event %s, stored %s, is there %d times: %v", name, d.stored[name], len(in), in)
 		}
 	}
 	began := time.Now()

@@ -39,6 +39,7 @@ func (d *deployment) traffic() {
 // killed does something to the broker's files between a kill -9 and the next
 // start.
 func (d *deployment) killed(do func() error) error {
+	d.down = time.Now()
 	d.process.kill()
 	if err := do(); err != nil {
 		return err
