@@ -14,11 +14,13 @@ import (
 )
 
 // agrees holds Decode against jsontext: what is JSON to one is JSON to the
-// other, and attributes have the values that package json gives them.
+// other, and attributes have the values that package json gives them. Skim says
+// what Decode says.
 func agrees(t *testing.T, line []byte) (valid bool) {
 	t.Helper()
 	valid = jsontext.Value(line).IsValid()
 	e, err := schemas.Decode(line, schemas.Origin{})
+	skims(t, line, e, err)
 	switch {
 	case err == nil && !valid:
 		t.Fatalf("%q is accepted, but not by jsontext", line)
@@ -41,6 +43,23 @@ func agrees(t *testing.T, line []byte) (valid bool) {
 		}
 	}
 	return valid
+}
+
+// skims holds Skim against what Decode gave for a line.
+func skims(t *testing.T, line []byte, want schemas.Event, refused error) {
+	t.Helper()
+	var e schemas.Event
+	err := e.Skim(line, schemas.Origin{})
+	if refused != nil {
+		if err == nil || err.Error() != refused.Error() {
+			t.Fatalf("%q is refused with %q, by Skim with %v", line, refused, err)
+		}
+		return
+	}
+	want.Attributes, want.Details = nil, nil
+	if err != nil || !reflect.DeepEqual(e, want) {
+		t.Fatalf("%q skimmed is %+v, %v, want %+v", line, e, err, want)
+	}
 }
 
 // unsigned makes -0 to +0, as Decode does.

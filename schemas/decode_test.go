@@ -241,3 +241,16 @@ func BenchmarkDecode(b *testing.B) {
 		}
 	}
 }
+
+func BenchmarkSkim(b *testing.B) {
+	line := []byte(line300)
+	origin := schemas.Origin{Kind: schemas.KindLog, Service: "api", Seq: 1, Stream: "EVENTS_0"}
+	b.SetBytes(int64(len(line)))
+	b.ReportAllocs()
+	for b.Loop() {
+		var e schemas.Event
+		if err := e.Skim(line, origin); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -11,6 +11,7 @@ type decoder struct {
 	e        *Event
 	kind     Kind
 	zone     *time.Location
+	skim     bool // attributes and details are checked, not kept
 	hasValue bool
 	few      [4]extra // the first keys that are not fields
 	more     []extra  // the others
@@ -67,6 +68,9 @@ func (d *decoder) member(key string) *DecodeError {
 	known, err := d.own(key)
 	if known || err != nil {
 		return err
+	}
+	if d.skim {
+		return d.check(2)
 	}
 	v, err := d.value(2)
 	d.extra(key, v)
@@ -143,6 +147,9 @@ func (d *decoder) members(to *map[string]any) *DecodeError {
 	}
 	if c := d.s[d.i]; c != '{' {
 		return wrongType("an object", c)
+	}
+	if d.skim {
+		return d.checkObject(2)
 	}
 	m, err := d.object(2)
 	if err == nil && len(m) > 0 {
@@ -249,6 +256,10 @@ func (d *decoder) error() *DecodeError {
 		case "stack":
 			err = d.string(&e.Stack)
 		default:
+			if d.skim {
+				err = d.check(3)
+				break
+			}
 			if others == nil {
 				others = map[string]any{}
 			}

@@ -1,11 +1,19 @@
 package compact_test
 
 import (
+	"bytes"
+	"io"
+	"os"
+	"runtime"
+	"slices"
 	"testing"
 	"time"
 
+	"github.com/parquet-go/parquet-go"
+
 	"github.com/dermai/millrace/archive"
 	"github.com/dermai/millrace/archive/compact"
+	"github.com/dermai/millrace/archive/segment"
 	"github.com/dermai/millrace/fence"
 	"github.com/dermai/millrace/fence/fencetest"
 	"github.com/dermai/millrace/internal/testenv"
@@ -62,40 +70,111 @@ func archived(b *testing.B, dir string) (store *archive.FileStore, bytes int64) 
 	return store, bytes
 }
 
-// BenchmarkCompact makes segments of objects: it reads them, writes, puts, reads
-// back and commits. amplification is what is written for a byte that stays: objects
-// and segments by segments.
+// BenchmarkCompact makes segments of objects, which it reads, writes, puts, reads back
+// and commits, and writes the same rows straight by parquet-go, in turns. What it
+// reports is the median of the turns. amplification is what is written for a byte
+// that stays: objects and segments by segments.
 func BenchmarkCompact(b *testing.B) {
-	var total float64
+	dir := b.TempDir()
+	archived(b, dir)
+	var compacts, straights, ratios []float64
 	var rows, l0, l1 float64
 	for b.Loop() {
-		b.StopTimer()
-		store, _ := archived(b, b.TempDir())
+		store := reopened(b, dir)
 		for o, err := range store.List(b.Context(), "l0/", "") {
 			if err != nil {
 				b.Fatal(err)
 			}
 			l0 += float64(o.Size)
 		}
+		var segments []archive.Segment
 		c, err := compact.New(store, compact.Config{Dir: b.TempDir(), Bytes: 1, Committed: func(s archive.Segment) {
 			rows += float64(s.Rows)
 			l1 += float64(s.Bytes)
+			segments = append(segments, s)
 		}})
 		if err != nil {
 			b.Fatal(err)
 		}
-		b.StartTimer()
-		begun := testenv.CPU()
-		for busy := true; busy; {
-			if busy, err = c.Step(b.Context()); err != nil {
+		took := worked(func() {
+			for busy := true; busy && err == nil; {
+				busy, err = c.Step(b.Context())
+			}
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+		var straight float64
+		for _, s := range segments {
+			straight += writeStraight(b, store, s)
+		}
+		compacts = append(compacts, benchEvents/took)
+		straights = append(straights, benchEvents/straight)
+		ratios = append(ratios, straight/took)
+	}
+	b.ReportMetric(median(compacts), "events/core-s")
+	b.ReportMetric(median(straights), "straight/core-s")
+	b.ReportMetric(median(ratios), "of-straight")
+	b.ReportMetric(l1/rows, "B/event")
+	b.ReportMetric((l0+l1)/l1, "amplification")
+}
+
+// reopened is the store of a copy of a directory.
+func reopened(b *testing.B, dir string) archive.Store {
+	b.Helper()
+	to := b.TempDir()
+	if err := os.CopyFS(to, os.DirFS(dir)); err != nil {
+		b.Fatal(err)
+	}
+	store, err := archive.OpenFileStore(to)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { store.Close() })
+	return store
+}
+
+// writeStraight writes a segment's rows, made before, to nowhere, and gives the
+// seconds that a core worked for it.
+func writeStraight(b *testing.B, store archive.Store, s archive.Segment) float64 {
+	b.Helper()
+	body, err := store.Get(b.Context(), s.Key, 0, -1)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer body.Close()
+	data, err := io.ReadAll(body)
+	if err != nil {
+		b.Fatal(err)
+	}
+	rows, err := parquet.Read[segment.Row](bytes.NewReader(data), int64(len(data)))
+	if err != nil {
+		b.Fatal(err)
+	}
+	return worked(func() {
+		w := parquet.NewGenericWriter[segment.Row](io.Discard, segment.Options()...)
+		for part := range slices.Chunk(rows, benchFrame) {
+			if _, err := w.Write(part); err != nil {
 				b.Fatal(err)
 			}
 		}
-		total += testenv.CPU() - begun
-	}
-	b.ReportMetric(rows/total, "events/core-s")
-	b.ReportMetric(l1/rows, "B/event")
-	b.ReportMetric((l0/benchEvents/float64(b.N)+l1/rows)/(l1/rows), "amplification")
+		if err := w.Close(); err != nil {
+			b.Fatal(err)
+		}
+	})
+}
+
+// worked gives the seconds that a core worked for this process during fn.
+func worked(fn func()) float64 {
+	runtime.GC()
+	begun := testenv.CPU()
+	fn()
+	return testenv.CPU() - begun
+}
+
+func median(of []float64) float64 {
+	slices.Sort(of)
+	return of[len(of)/2]
 }
 
 // BenchmarkVerify reads everything of objects, and of segments.
