@@ -53,9 +53,10 @@ type Log interface {
 	Head(ctx context.Context, subject string) (Entry, error)
 	// Read returns up to max messages of a stream that are there, from sequence
 	// from on, ascending, without waiting for new ones. Missing sequences are
-	// skipped, so the first entry may be later than from. When from is not where
-	// the last Read of the stream ended, an empty result means that there was
-	// nothing from there on; otherwise a message may show up a moment later.
+	// skipped, so the first entry may be later than from. An empty result means that
+	// there was nothing from there on when the first Read of these began, each of
+	// which goes on where the one before ended; what is stored meanwhile may show up
+	// a moment later.
 	// ErrRewound if from is beyond the sequence that comes next, and where what was
 	// read before it is known to be another message now.
 	Read(ctx context.Context, stream string, from uint64, max int) ([]Entry, error)

@@ -36,3 +36,6 @@ func Ask(ctx context.Context, timeout, breaks time.Duration, question func(conte
 
 // Restores tells whether a server of a version restores streams.
 var Restores = restores
+
+// ErrBehind is what Read says while its reader has no consumer and owes messages.
+var ErrBehind = errBehind

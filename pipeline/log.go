@@ -172,7 +172,11 @@ func (l *Log) Extent(ctx context.Context, stream string, read uint64) (fence.Inf
 	if err != nil {
 		return fence.Info{}, fmt.Errorf("extent of %s: %w", stream, err)
 	}
-	return l.conn.extent(ctx, s, read)
+	info, err := l.conn.extent(ctx, s, read)
+	if r := l.readers[stream]; err == nil && r != nil && r.position() > info.Last+1 {
+		l.closeReader(stream) // what it has is of the stream before
+	}
+	return info, err
 }
 
 // Trim implements fence.Trimmer.

@@ -14,12 +14,13 @@ import (
 )
 
 // Read implements fence.Log. The first call for a stream starts a reader that
-// follows it from there and keeps up to Config.ReadAhead bytes at hand; the call
-// waits until that reader has all that is there, or half of what it may. Calls for the same or a later
-// position are served from memory; one for an earlier position, or one for
-// another than where the last call ended that finds nothing in memory, starts
-// the reader anew. A reader that lost the broker goes on trying, and Read
-// returns nothing meanwhile.
+// follows it from there and keeps up to Config.ReadAhead bytes at hand. Calls for
+// the same or a later position are served from memory; one for an earlier position,
+// or one for another than where the last call ended that finds nothing in memory,
+// starts the reader anew. Where there is nothing in memory, Read waits for what the
+// stream had when the reader last connected, and returns nothing only behind that.
+// A reader that lost the broker goes on trying, and what it still owes is an error
+// meanwhile.
 func (l *Log) Read(ctx context.Context, stream string, from uint64, most int) ([]fence.Entry, error) {
 	from = max(from, 1)
 	r := l.readers[stream]
@@ -32,17 +33,24 @@ func (l *Log) Read(ctx context.Context, stream string, from uint64, most int) ([
 		r = startReader(l.conn, s, stream, from, l.wake)
 		l.readers[stream] = r
 	}
-	select {
-	case <-r.looked:
-	case <-ctx.Done():
-		return nil, fmt.Errorf("read %s: %w", stream, ctx.Err())
+	for {
+		entries, owed, err := r.take(from, most)
+		if errors.Is(err, errBehind) {
+			return nil, fmt.Errorf("read %s from %d: %w", stream, from, err)
+		}
+		if err != nil {
+			l.closeReader(stream)
+			return nil, fmt.Errorf("read %s from %d: %w", stream, from, err)
+		}
+		if owed == nil {
+			return entries, nil
+		}
+		select {
+		case <-owed:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("read %s: %w", stream, ctx.Err())
+		}
 	}
-	entries, err := r.take(from, most)
-	if err != nil {
-		l.closeReader(stream)
-		return nil, fmt.Errorf("read %s from %d: %w", stream, from, err)
-	}
-	return entries, nil
 }
 
 func (l *Log) wake() {
@@ -69,8 +77,6 @@ type reader struct {
 	wake   func()
 	limit  int // bytes
 
-	looked chan struct{} // closed when the reader has what was there when it began
-	once   sync.Once
 	cancel context.CancelFunc
 	done   chan struct{}
 
@@ -81,7 +87,11 @@ type reader struct {
 	from    uint64        // everything from here on is in entries, or yet to come
 	next    uint64        // sequence after the last that was received
 	last    mark          // of that last message; zero: none was received
-	there   uint64        // sequence that the stream went to when a consumer began
+	there   uint64        // sequence that the stream goes to, as the last consumer began
+	void    uint64        // nothing is given up to here, though the stream goes so far
+	whole   bool          // there was all of it at hand once, or as much as there is memory for
+	broken  error         // why there is no consumer
+	news    chan struct{} // closed when any of this changes; nil: nobody waits
 	ended   uint64        // where the last answer ended
 	err     error         // final
 }
@@ -107,7 +117,7 @@ func startReader(c *Conn, s jetstream.Stream, name string, from uint64, wake fun
 	ctx, cancel := context.WithCancel(context.Background())
 	r := &reader{
 		conn: c, stream: s, name: name, wake: wake, limit: c.readAhead,
-		looked: make(chan struct{}), cancel: cancel, done: make(chan struct{}),
+		cancel: cancel, done: make(chan struct{}),
 		from: from, next: from, ended: from,
 	}
 	r.room.L = &r.mu
@@ -134,8 +144,9 @@ func (r *reader) serves(from uint64) bool {
 	return from >= r.from && (from < r.next || from == r.ended && from == r.next)
 }
 
-// take returns up to most entries from a sequence on and forgets those before.
-func (r *reader) take(from uint64, most int) ([]fence.Entry, error) {
+// take returns up to most entries from a sequence on and forgets those before. If
+// the reader owes what is known to be there, it returns what to wait for instead.
+func (r *reader) take(from uint64, most int) (_ []fence.Entry, owed <-chan struct{}, _ error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	i := 0
@@ -149,14 +160,36 @@ func (r *reader) take(from uint64, most int) ([]fence.Entry, error) {
 		r.room.Broadcast()
 	}
 	r.ended = from
-	if len(r.entries) == 0 {
-		return nil, r.err
+	switch {
+	case r.err != nil && len(r.entries) == 0:
+		return nil, nil, r.err
+	case r.err == nil && !r.whole, len(r.entries) == 0 && r.next <= r.there && r.void < r.there:
+		if r.whole && r.broken != nil {
+			return nil, nil, fmt.Errorf("%w: %w", errBehind, r.broken)
+		}
+		if r.news == nil {
+			r.news = make(chan struct{})
+		}
+		return nil, r.news, nil
+	case len(r.entries) == 0:
+		return nil, nil, nil
 	}
 	out := slices.Clone(r.entries[:min(most, len(r.entries))])
 	if len(out) > 0 {
 		r.ended = out[len(out)-1].Seq + 1
 	}
-	return out, nil
+	return out, nil, nil
+}
+
+// errBehind: the reader has no consumer, and has not received all that it knows of.
+var errBehind = errors.New("not read yet")
+
+// tell wakes whoever waits. Under the lock.
+func (r *reader) tell() {
+	if r.news != nil {
+		close(r.news)
+		r.news = nil
+	}
 }
 
 // weight is about what an entry costs in memory, in bytes.
@@ -171,14 +204,18 @@ func (r *reader) run(ctx context.Context) {
 		if errors.Is(err, fence.ErrRewound) || errors.Is(err, jetstream.ErrStreamNotFound) {
 			r.mu.Lock()
 			r.err = err
+			r.tell()
 			r.mu.Unlock()
-			r.seen()
 			r.wake()
 			return
 		}
 		if ctx.Err() != nil {
 			return
 		}
+		r.mu.Lock()
+		r.broken = err
+		r.tell()
+		r.mu.Unlock()
 		r.conn.metrics.readRestarts.WithLabelValues(r.name).Inc()
 		r.conn.log.Debug().Err(err).Str("stream", r.name).Msg("the reader starts anew")
 		if r.position() != before {
@@ -206,8 +243,6 @@ func (r *reader) again() uint64 {
 	defer r.mu.Unlock()
 	return cmp.Or(r.last.seq, r.next)
 }
-
-func (r *reader) seen() { r.once.Do(func() { close(r.looked) }) }
 
 // errBroken ends a consumer whose server may come back without it.
 var errBroken = errors.New("the connection broke")
@@ -247,20 +282,28 @@ func (r *reader) follow(ctx context.Context) error {
 	}()
 	for delivered := uint64(0); ; {
 		if err := r.pull(ctx, consumer, &delivered); err != nil {
-			return err
+			return cmp.Or(context.Cause(ctx), err)
 		}
 	}
 }
 
-// await notes what is there, which the first Read waits for. The stream's leader says
-// it: the consumer may be on a server that has not caught up, and finds nothing.
+// await notes what is there, which Read waits for. The stream's leader says it: the
+// consumer may be on a server that has not caught up, and finds nothing.
 func (r *reader) await(there fence.Info) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.there, r.broken = end(there), nil
+	r.whole = r.whole || r.next > r.there
+	r.tell()
+}
+
+// waive stops waiting for what is there and is not given.
+func (r *reader) waive(there fence.Info) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.there = end(there)
-	if r.next > r.there {
-		r.seen()
-	}
+	r.void, r.whole = r.there, true
+	r.tell()
 }
 
 // end is the last message that is there, 0 if none is: a stream that was restored may
@@ -312,11 +355,14 @@ func (r *reader) pull(ctx context.Context, consumer jetstream.Consumer, delivere
 	}
 	// Nothing came for a whole pull: see that there is nothing.
 	info, err := r.extent(ctx)
-	if err == nil && end(info) >= before {
-		r.seen() // whoever waits has waited for long
+	if err != nil {
+		return err
+	}
+	r.waive(info)
+	if end(info) >= before {
 		return fmt.Errorf("the consumer is stuck: it gave nothing while the stream goes to %d", end(info))
 	}
-	return err
+	return nil
 }
 
 // waitRoom waits until half of the memory is free.
@@ -370,8 +416,7 @@ func (r *reader) add(e fence.Entry, first bool) error {
 		r.next, r.last = e.Seq+1, m
 		r.conn.metrics.readMessages.WithLabelValues(r.name).Inc()
 	}
-	if r.size > r.limit/2 || r.next > r.there {
-		r.seen()
-	}
+	r.whole = r.whole || r.size > r.limit/2 || r.next > r.there
+	r.tell()
 	return nil
 }

@@ -203,6 +203,19 @@ func unusable(at uint64, format string, args ...any) error {
 	return &unusableError{fmt.Errorf("checkpoint %d: %w", at, fmt.Errorf(format, args...))}
 }
 
+// unread tells a checkpoint whose next message is not there from one of which it was
+// not delivered yet.
+func (m *Evaluate) unread(ctx context.Context, at, next uint64, what string) error {
+	info, err := m.cfg.Log.Info(ctx, schemas.StreamCheckpoint)
+	switch {
+	case err != nil:
+		return fmt.Errorf("read checkpoint %d: %w", at, err)
+	case info.First <= next && next <= info.Last:
+		return fmt.Errorf("read checkpoint %d: message %d is kept but was not delivered", at, next)
+	}
+	return unusable(at, "%s", what)
+}
+
 // readCheckpoint joins the parts of the checkpoint whose first has sequence at,
 // and tells its tick.
 func (m *Evaluate) readCheckpoint(ctx context.Context, at uint64) (state []byte, tick int64, err error) {
@@ -213,7 +226,7 @@ func (m *Evaluate) readCheckpoint(ctx context.Context, at uint64) (state []byte,
 			return nil, 0, fmt.Errorf("read checkpoint %d: %w", at, err)
 		}
 		if len(entries) == 0 {
-			return nil, 0, unusable(at, "it ends after %d of %d parts", want-1, of)
+			return nil, 0, m.unread(ctx, at, next, fmt.Sprintf("it ends after %d of %d parts", want-1, of))
 		}
 		for _, e := range entries {
 			if next = e.Seq + 1; e.Subject != m.cfg.Class.Checkpoints() {
