@@ -96,6 +96,9 @@ func (l *lane) read(ctx context.Context) error {
 		if !settled {
 			return errors.New("backtest: a tick beyond the control log is of interest")
 		}
+		if schemas.LostBefore(r.Header) {
+			reducer.Lose()
+		}
 		e := fence.Entry{Seq: r.Seq, Time: r.Time, Subject: r.Subject, Header: r.Header, Data: r.Payload}
 		for i, event := range stages.Events(e, !r.Unpacked, l.partition, arrival) {
 			reducer.Fold(i, event)

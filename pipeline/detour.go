@@ -18,7 +18,8 @@ const spoolAfter = 2 * time.Second
 // the lane is not at the broker: so that they stay in their order. Its drainer
 // ends it when all are sent.
 type detour struct {
-	lane string // the subject
+	lane  string // the subject
+	acked uint64 // batches that it had sent itself
 
 	mu   sync.Mutex
 	next uint64 // batch of the next frame
@@ -33,7 +34,7 @@ func (w *laneWriter) divert(data []byte, h schemas.FrameHeader) bool {
 		return false
 	}
 	// What the lane has sent itself is one frame a batch.
-	d := &detour{lane: w.lane.Subject(), next: w.lane.Next()}
+	d := &detour{lane: w.lane.Subject(), acked: w.lane.Next() - 1, next: w.lane.Next()}
 	if err := w.p.spool.Append(d.record(data, h)); err != nil {
 		w.p.conn.log.Warn().Err(err).Msg("the spool does not take a frame either")
 		return false

@@ -34,6 +34,8 @@ type drainer struct {
 	counter uint64 // of that
 	batch   uint64 // up to which the lane is stored
 	final   bool   // it is a final frame
+
+	after schemas.LaneEnd // the lane before, of which the stream lost frames
 }
 
 // drain sends a lane in the background.
@@ -91,6 +93,9 @@ func (d *drainer) step(ctx context.Context) error {
 	}
 	data, h := join(records)
 	h.Counter, h.Acked = d.counter+1, d.counter
+	if h.Counter == 1 {
+		h.After = d.after
+	}
 	seq, err := d.log.Append(ctx, fence.Message{Subject: d.subject, Header: h.Map(), Data: data}, d.rev)
 	if err != nil {
 		return err
@@ -105,7 +110,10 @@ func (d *drainer) step(ctx context.Context) error {
 func (d *drainer) locate(ctx context.Context) error {
 	_, first, done := d.p.spool.Pending(d.lane)
 	done = max(done, d.batch)
-	d.subject = d.lane
+	if d.detour != nil {
+		done = max(done, d.detour.acked)
+	}
+	d.subject, d.after = d.lane, schemas.LaneEnd{}
 	for begun := first > 1 || done > 0; ; begun = false {
 		head, err := d.log.Head(ctx, d.subject)
 		switch {
@@ -113,6 +121,7 @@ func (d *drainer) locate(ctx context.Context) error {
 			d.known, d.rev, d.counter, d.final = true, 0, 0, false
 			return nil
 		case errors.Is(err, fence.ErrNoHead):
+			d.lost(done)
 			d.leave(fmt.Errorf("%s has no message, although frames of it were acknowledged: they are gone from the stream", d.subject))
 			continue
 		case err != nil:
@@ -128,6 +137,7 @@ func (d *drainer) locate(ctx context.Context) error {
 			stored--
 		}
 		if stored < done {
+			d.lost(done)
 			d.leave(fence.Incident(d.subject, "it ends at batch %d, and batch %d was acknowledged: the stream lost frames", stored, done))
 			continue
 		}
@@ -140,6 +150,14 @@ func (d *drainer) locate(ctx context.Context) error {
 		}
 		d.known, d.rev, d.counter, d.final = true, head.Seq, h.Counter, h.Final
 		return nil
+	}
+}
+
+// lost notes that the stream lost frames of the lane, which were acknowledged up to a
+// batch: the next lane says so.
+func (d *drainer) lost(batch uint64) {
+	if batch > 0 {
+		d.after = schemas.LaneEnd{Lane: d.subject, Batch: batch}
 	}
 }
 

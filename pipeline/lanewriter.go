@@ -55,10 +55,11 @@ type laneWriter struct {
 	wake    chan struct{} // something was queued
 
 	lane   *fence.Lane
-	detour *detour // where frames go instead; nil: to the broker
-	used   int64   // when the lane was last used, Unix ns
-	now    int64   // never steps back
-	target int     // bytes of a frame, decoded, that come out as FrameWire at most
+	after  schemas.LaneEnd // the lane before, of which the stream lost frames
+	detour *detour         // where frames go instead; nil: to the broker
+	used   int64           // when the lane was last used, Unix ns
+	now    int64           // never steps back
+	target int             // bytes of a frame, decoded, that come out as FrameWire at most
 	batch  batch
 	packed []byte
 }
@@ -237,7 +238,7 @@ func (w *laneWriter) store(data []byte, h schemas.FrameHeader) error {
 	patience := time.NewTimer(w.p.config.Patience)
 	defer patience.Stop()
 	wait := retryFirst
-	for !h.Final || w.lane != nil {
+	for !h.Final || w.lane != nil || w.after.Lane != "" {
 		err := w.attempt(data, h)
 		w.setTrouble(err)
 		if (errors.Is(err, fence.ErrUnknown) || errors.Is(err, fence.ErrFull)) && w.divert(data, h) {
@@ -245,7 +246,7 @@ func (w *laneWriter) store(data []byte, h schemas.FrameHeader) error {
 		}
 		switch {
 		case err == nil:
-			w.used = w.clock()
+			w.used, w.after = w.clock(), schemas.LaneEnd{}
 			if !h.Final {
 				w.p.conn.metrics.frames.WithLabelValues(string(w.key.kind)).Inc()
 				w.p.conn.metrics.events.WithLabelValues(string(w.key.kind)).Add(float64(h.Events))
@@ -255,7 +256,7 @@ func (w *laneWriter) store(data []byte, h schemas.FrameHeader) error {
 			// Stays in flight: the next attempt settles it.
 		case errors.Is(err, fence.ErrFenced), fence.IsIncident(err) && !errors.Is(err, fence.ErrGivenUp):
 			// The frame is not stored, and the lane is at its end.
-			w.lane = nil
+			w.giveUp(err)
 			w.p.conn.metrics.laneFaults.Inc()
 			w.p.conn.log.Error().Err(err).Msg("a lane was lost; going on with a new one")
 			continue
@@ -267,7 +268,7 @@ func (w *laneWriter) store(data []byte, h schemas.FrameHeader) error {
 			}
 		default:
 			if errors.Is(err, fence.ErrGivenUp) {
-				w.lane = nil
+				w.giveUp(err)
 				w.p.conn.metrics.unknownFrames.Inc()
 			}
 			w.p.conn.log.Error().Err(err).Int("events", h.Events).Msg("a frame was not stored")
@@ -289,6 +290,15 @@ func (w *laneWriter) store(data []byte, h schemas.FrameHeader) error {
 		}
 	}
 	return nil
+}
+
+// giveUp ends the lane. If the stream lost what it had acknowledged of it, the next
+// lane says so.
+func (w *laneWriter) giveUp(why error) {
+	if acked := w.lane.Next() - 1; acked > 0 && fence.IsIncident(why) {
+		w.after = schemas.LaneEnd{Lane: w.lane.Subject(), Batch: acked}
+	}
+	w.lane = nil
 }
 
 // setTrouble remembers why callers wait.
@@ -322,12 +332,15 @@ func (w *laneWriter) attempt(data []byte, h schemas.FrameHeader) error {
 		w.lane, w.used = fence.NewLane(w.p.conn.Log(), subject, ReplayWindow/2), now
 	}
 	h.Counter, h.Acked = w.lane.Next(), w.lane.Next()-1
+	if h.Counter == 1 {
+		h.After = w.after
+	}
 	return w.lane.Append(ctx, h.Map(), data, now)
 }
 
 // final ends the lane, so that its end is known.
 func (w *laneWriter) final() {
-	if w.lane == nil || w.lane.Next() == 1 {
+	if (w.lane == nil || w.lane.Next() == 1) && w.after.Lane == "" {
 		return
 	}
 	if err := w.store(nil, schemas.FrameHeader{Final: true}); err != nil {

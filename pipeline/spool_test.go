@@ -292,3 +292,39 @@ func BenchmarkPublish(b *testing.B) {
 		})
 	}
 }
+
+// A lane of which the stream lost what it had acknowledged is left, also where the
+// frames behind it come through the spool, and the next one says so.
+func TestSpoolNoticesLoss(t *testing.T) {
+	s, c := deployed(t)
+	proxy := pipelinetest.StartProxy(t, s.Address())
+	dir := t.TempDir()
+	p := spooling(t, s.ConnectURL(t, proxy.URL()), dir)
+	publishNumbers(t, p, 0, 5)
+	lane := frames(t, newLog(t, c), telemetry...)[0].Subject
+	subject, err := schemas.FrameSubject(lane.Partition, lane.Kind, lane.Service, lane.Lane)
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy.Pause(true)
+	if err := newLog(t, c).Trim(t.Context(), schemas.StreamOf(subject), subject, 1000); err != nil {
+		t.Fatal(err)
+	}
+	publishNumbers(t, p, 5, 10)
+	proxy.Pause(false)
+	pipelinetest.Within(t, "the spool is empty", func() bool { return empty(t, dir) })
+	closePublisher(t, p)
+	var got []string
+	for _, f := range frames(t, newLog(t, c), telemetry...) {
+		for _, e := range f.Events {
+			got = append(got, e.Message)
+		}
+		if after := (schemas.LaneEnd{Lane: subject, Batch: 5}); (f.Subject != lane && f.Counter == 1) != (f.After == after) {
+			t.Errorf("frame %d of %s comes after %+v, want %+v in the first of the new lane", f.Counter, f.Lane, f.After, after)
+		}
+	}
+	slices.Sort(got)
+	if diff := cmp.Diff(numbers(5, 10), got); diff != "" {
+		t.Errorf("stored (-want +got):\n%s", diff)
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"iter"
 	"strconv"
+	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -29,6 +30,7 @@ const (
 	HeaderSource  = "Millrace-Source"
 	HeaderFinal   = "Millrace-Final"
 	HeaderBatch   = "Millrace-Batch"
+	HeaderAfter   = "Millrace-After"
 )
 
 // FrameHeader is what a lane says of a frame. The zero header is that of a frame
@@ -43,7 +45,21 @@ type FrameHeader struct {
 	// given up to this batch is in its frames up to this one, or was damaged in the
 	// spool. 0: each frame is one batch.
 	Batch uint64
+	// After is the end of the lane before, where the stream lost frames of it that
+	// were acknowledged. Only a lane's first frame has it.
+	After LaneEnd
 }
+
+// LaneEnd is how far the frames of a lane were acknowledged.
+type LaneEnd struct {
+	Lane  string // its subject; "" for no lane
+	Batch uint64 // FrameHeader.Batch of the last, or its counter where each frame is one batch
+}
+
+// LostBefore tells from the headers of a message whether it says that frames of
+// another lane are lost which were in the stream, or in another of its class, before
+// it.
+func LostBefore(m map[string]string) bool { return m[HeaderAfter] != "" }
 
 // Map gives the header as it is sent: values are printable ASCII, whatever is in
 // Source. The zero header has no entries.
@@ -68,6 +84,9 @@ func (h FrameHeader) Map() map[string]string {
 	if h.Batch > 0 {
 		m[HeaderBatch] = strconv.FormatUint(h.Batch, 10)
 	}
+	if h.After.Lane != "" {
+		m[HeaderAfter] = h.After.Lane + " " + strconv.FormatUint(h.After.Batch, 10)
+	}
 	return m
 }
 
@@ -79,7 +98,7 @@ func isHeader(c byte) bool { return c > ' ' && c < 0x7f && c != '%' }
 func ParseFrameHeader(m map[string]string) (FrameHeader, error) {
 	var h FrameHeader
 	if _, ok := m[HeaderCounter]; !ok {
-		for _, name := range []string{HeaderEvents, HeaderAcked, HeaderSource, HeaderFinal, HeaderBatch} {
+		for _, name := range []string{HeaderEvents, HeaderAcked, HeaderSource, HeaderFinal, HeaderBatch, HeaderAfter} {
 			if _, ok := m[name]; ok {
 				return h, fmt.Errorf("frame header: %s without %s", name, HeaderCounter)
 			}
@@ -114,6 +133,11 @@ func ParseFrameHeader(m map[string]string) (FrameHeader, error) {
 			return FrameHeader{}, err
 		}
 	}
+	if after, ok := m[HeaderAfter]; ok {
+		if h.After, err = parseLaneEnd(after); err != nil {
+			return FrameHeader{}, err
+		}
+	}
 	h.Events = int(min(events, FrameEvents+1))
 	return h, h.validate()
 }
@@ -128,10 +152,22 @@ func (h FrameHeader) validate() error {
 		return fmt.Errorf("frame header: %s: more than %d", HeaderEvents, FrameEvents)
 	case h.Final && h.Events > 0:
 		return errors.New("frame header: " + HeaderFinal + ": a final frame has no events")
+	case h.After.Lane != "" && h.Counter > 1:
+		return errors.New("frame header: " + HeaderAfter + ": only a lane's first frame has it")
 	case !h.Final && h.Events == 0:
 		return errors.New("frame header: " + HeaderEvents + ": only a final frame has no events")
 	}
 	return nil
+}
+
+func parseLaneEnd(s string) (LaneEnd, error) {
+	lane, batch, _ := strings.Cut(s, " ")
+	subject, err := ParseSubject(lane)
+	n, wrong := strconv.ParseUint(batch, 10, 64)
+	if err != nil || subject.Lane == "" || wrong != nil || n == 0 {
+		return LaneEnd{}, fmt.Errorf("frame header: %s: %q is not a lane's subject and a number", HeaderAfter, cut(s, 200))
+	}
+	return LaneEnd{lane, n}, nil
 }
 
 func parseCount(m map[string]string, name string) (uint64, error) {

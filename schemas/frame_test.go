@@ -24,6 +24,8 @@ func TestFrameHeaders(t *testing.T) {
 			map[string]string{"Millrace-Counter": "18446744073709551615", "Millrace-Events": "0", "Millrace-Acked": "18446744073709551614", "Millrace-Final": "true"}},
 		{schemas.FrameHeader{Counter: 3, Events: 9, Acked: 2, Batch: 41},
 			map[string]string{"Millrace-Counter": "3", "Millrace-Events": "9", "Millrace-Acked": "2", "Millrace-Batch": "41"}},
+		{schemas.FrameHeader{Counter: 1, Events: 2, After: schemas.LaneEnd{Lane: "events.0.log.shop.A", Batch: 7}},
+			map[string]string{"Millrace-Counter": "1", "Millrace-Events": "2", "Millrace-Acked": "0", "Millrace-After": "events.0.log.shop.A 7"}},
 	} {
 		m := c.h.Map()
 		if diff := cmp.Diff(c.want, m); diff != "" {
@@ -41,29 +43,34 @@ func TestFrameHeaders(t *testing.T) {
 
 func TestFrameHeadersRefused(t *testing.T) {
 	for _, c := range []struct {
-		counter, events, acked, source, final, want string
+		counter, events, acked, source, final, after, want string
 	}{
-		{"0", "1", "0", "", "", "frame header: Millrace-Counter: counters begin at 1"},
-		{"x", "1", "0", "", "", `frame header: Millrace-Counter: "x" is not a whole number`},
-		{"01", "1", "0", "", "", `frame header: Millrace-Counter: "01" is not a whole number`},
-		{"18446744073709551616", "1", "0", "", "", `frame header: Millrace-Counter: "18446744073709551616" is not a whole number`},
-		{"1", "", "0", "", "", `frame header: Millrace-Events: "" is not a whole number`},
-		{"1", "-1", "0", "", "", `frame header: Millrace-Events: "-1" is not a whole number`},
-		{"1", "0", "0", "", "", "frame header: Millrace-Events: only a final frame has no events"},
-		{"1", "5001", "0", "", "", "frame header: Millrace-Events: more than 5000"},
-		{"1", "18446744073709551615", "0", "", "", "frame header: Millrace-Events: more than 5000"},
-		{"1", "1", "1", "", "", "frame header: Millrace-Acked: the frame acknowledges itself or a later one"},
-		{"1", "1", strings.Repeat("9", 100), "", "", `frame header: Millrace-Acked: "` + strings.Repeat("9", 40) + `..." is not a whole number`},
-		{"1", "1", "0", "a b", "", "frame header: Millrace-Source: want at most 1024 bytes of printable ASCII"},
-		{"1", "1", "0", "%4", "", "frame header: Millrace-Source: want at most 1024 bytes of printable ASCII"},
-		{"1", "1", "0", strings.Repeat("x", 1025), "", "frame header: Millrace-Source: want at most 1024 bytes of printable ASCII"},
-		{"2", "1", "1", "", "true", "frame header: Millrace-Final: a final frame has no events"},
-		{"2", "0", "1", "", "yes", "frame header: Millrace-Final: want true or no header"},
-		{"", "1", "", "", "", "frame header: Millrace-Events without Millrace-Counter"},
-		{"", "", "", "", "true", "frame header: Millrace-Final without Millrace-Counter"},
+		{"0", "1", "0", "", "", "", "frame header: Millrace-Counter: counters begin at 1"},
+		{"x", "1", "0", "", "", "", `frame header: Millrace-Counter: "x" is not a whole number`},
+		{"01", "1", "0", "", "", "", `frame header: Millrace-Counter: "01" is not a whole number`},
+		{"18446744073709551616", "1", "0", "", "", "", `frame header: Millrace-Counter: "18446744073709551616" is not a whole number`},
+		{"1", "", "0", "", "", "", `frame header: Millrace-Events: "" is not a whole number`},
+		{"1", "-1", "0", "", "", "", `frame header: Millrace-Events: "-1" is not a whole number`},
+		{"1", "0", "0", "", "", "", "frame header: Millrace-Events: only a final frame has no events"},
+		{"1", "5001", "0", "", "", "", "frame header: Millrace-Events: more than 5000"},
+		{"1", "18446744073709551615", "0", "", "", "", "frame header: Millrace-Events: more than 5000"},
+		{"1", "1", "1", "", "", "", "frame header: Millrace-Acked: the frame acknowledges itself or a later one"},
+		{"1", "1", strings.Repeat("9", 100), "", "", "", `frame header: Millrace-Acked: "` + strings.Repeat("9", 40) + `..." is not a whole number`},
+		{"1", "1", "0", "a b", "", "", "frame header: Millrace-Source: want at most 1024 bytes of printable ASCII"},
+		{"1", "1", "0", "%4", "", "", "frame header: Millrace-Source: want at most 1024 bytes of printable ASCII"},
+		{"1", "1", "0", strings.Repeat("x", 1025), "", "", "frame header: Millrace-Source: want at most 1024 bytes of printable ASCII"},
+		{"2", "1", "1", "", "true", "", "frame header: Millrace-Final: a final frame has no events"},
+		{"2", "0", "1", "", "yes", "", "frame header: Millrace-Final: want true or no header"},
+		{"", "1", "", "", "", "", "frame header: Millrace-Events without Millrace-Counter"},
+		{"", "", "", "", "true", "", "frame header: Millrace-Final without Millrace-Counter"},
+		{"2", "1", "1", "", "", "events.0.log.shop.A 7", "frame header: Millrace-After: only a lane's first frame has it"},
+		{"1", "1", "0", "", "", "events.0.log.shop.A", `frame header: Millrace-After: "events.0.log.shop.A" is not a lane's subject and a number`},
+		{"1", "1", "0", "", "", "events.0.log.shop.A 0", `frame header: Millrace-After: "events.0.log.shop.A 0" is not a lane's subject and a number`},
+		{"1", "1", "0", "", "", "events.0.tick 7", `frame header: Millrace-After: "events.0.tick 7" is not a lane's subject and a number`},
+		{"", "", "", "", "", "events.0.log.shop.A 7", "frame header: Millrace-After without Millrace-Counter"},
 	} {
 		m := map[string]string{}
-		for name, v := range map[string]string{"Counter": c.counter, "Events": c.events, "Acked": c.acked, "Source": c.source, "Final": c.final} {
+		for name, v := range map[string]string{"Counter": c.counter, "Events": c.events, "Acked": c.acked, "Source": c.source, "Final": c.final, "After": c.after} {
 			if v != "" || name == "Events" && c.counter != "" {
 				m["Millrace-"+name] = v
 			}

@@ -35,7 +35,7 @@ type Partial struct {
 // Loss is a place between two messages of a partition where others are gone: they
 // expired unread, or the stream lost what it had acknowledged. From and To are the
 // running maximum of the timestamps before and behind, Unix ns; what is gone arrived
-// between.
+// between. Where a message tells of a loss elsewhere (LostBefore), both are its own.
 type Loss struct {
 	Messages uint64 `json:"n"` // as far as sequences tell
 	From     int64  `json:"a_from"`

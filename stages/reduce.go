@@ -238,6 +238,9 @@ func (m *Reduce) next(ctx context.Context) (bool, error) {
 	if !m.reducer.Arrive(e.Seq, e.Time) {
 		return false, m.control.Tick(ctx)
 	}
+	if schemas.LostBefore(e.Header) {
+		m.reducer.Lose()
+	}
 	m.read = m.read[1:]
 	m.frame = open(e, 0)
 	return true, nil

@@ -58,8 +58,8 @@ func Schedule(ctx context.Context, log fence.Log, cache *rules.Cache) (*engine.S
 type Message struct {
 	Partition schemas.Partition
 	Entry     fence.Entry
-	Arrival   int64         // running maximum of the partition's timestamps, Unix ns
-	Lost      *schemas.Loss // before it; nil: nothing is
+	Arrival   int64          // running maximum of the partition's timestamps, Unix ns
+	Lost      []schemas.Loss // before it, or as it tells
 	Tick      bool
 	Events    []*schemas.Event // nil: the line is no event
 }
@@ -72,7 +72,10 @@ func Messages(ctx context.Context, log fence.Log, s *engine.Schedule, class sche
 		err := Each(ctx, log, p.Stream(), func(e fence.Entry) error {
 			m := Message{Partition: p, Entry: e, Arrival: max(arrival, e.Time)}
 			if n := e.Seq - seq - 1; n > 0 {
-				m.Lost = &schemas.Loss{Messages: n, From: arrival, To: m.Arrival}
+				m.Lost = append(m.Lost, schemas.Loss{Messages: n, From: arrival, To: m.Arrival})
+			}
+			if schemas.LostBefore(e.Header) {
+				m.Lost = append(m.Lost, schemas.Loss{From: m.Arrival, To: m.Arrival})
 			}
 			seq, arrival = e.Seq, m.Arrival
 			subject, err := schemas.ParseSubject(e.Subject)
@@ -122,9 +125,7 @@ func Events(messages []Message) []oracle.Event {
 func Losses(messages []Message) []schemas.Loss {
 	var list []schemas.Loss
 	for _, m := range messages {
-		if m.Lost != nil {
-			list = append(list, *m.Lost)
-		}
+		list = append(list, m.Lost...)
 	}
 	return list
 }

@@ -261,6 +261,9 @@ func (w *world) undisturbed(s *engine.Schedule, messages []reference.Message, la
 		if !r.Arrive(m.Entry.Seq, m.Entry.Time) {
 			continue // beyond what the control log settles, and so beyond last
 		}
+		if schemas.LostBefore(m.Entry.Header) {
+			r.Lose()
+		}
 		for i, e := range m.Events {
 			r.Fold(i, e)
 			if w.dice.chance(3) {
@@ -289,6 +292,9 @@ func (w *world) backtest(s *engine.Schedule, messages []reference.Message, last 
 			}
 			if !r.Arrive(m.Entry.Seq, m.Arrival) {
 				break // beyond what the control log settles, and so beyond last
+			}
+			if schemas.LostBefore(m.Entry.Header) {
+				r.Lose()
 			}
 			for i, e := range m.Events {
 				r.Fold(i, e)

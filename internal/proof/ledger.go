@@ -3,6 +3,7 @@ package proof
 import (
 	"cmp"
 	"fmt"
+	"hash/maphash"
 	"maps"
 	"slices"
 	"strings"
@@ -27,15 +28,26 @@ type ledger struct {
 	cut        bool                     // but not those of this stream: retention deleted of it
 	publishers map[Publisher]*Publisher // by day, kind and service
 	spoken     []*spoken
+	ended      map[uint64]struct{} // hashes of lanes that had a final frame
+	left       []left
+}
+
+// left is what a lane says of the one that it took the place of.
+type left struct {
+	schemas.LaneEnd
+	Stream, lane string // that says so
+	seq          uint64
+	arrival      int64
 }
 
 func newLedger(report *Report, before *Report, whole bool) *ledger {
 	l := &ledger{
 		report: report, told: map[string]bool{}, lanes: map[string]*Lane{},
-		publishers: map[Publisher]*Publisher{}, whole: whole,
+		publishers: map[Publisher]*Publisher{}, whole: whole, ended: map[uint64]struct{}{},
 	}
 	if before != nil {
 		for _, lane := range before.Lanes {
+			lane.Batch = cmp.Or(lane.Batch, lane.Counter) // of a report from before there was a batch
 			l.lanes[lane.Lane] = &lane
 		}
 		l.whole = before.Forgotten == 0 && before.Begun == 0
@@ -85,9 +97,60 @@ func (l *ledger) frame(r *archive.Record, h schemas.FrameHeader) {
 		l.find(f)
 	}
 	lane.Counter, lane.Acked, lane.Seq, lane.Arrival = h.Counter, max(lane.Acked, h.Acked), r.Seq, r.Arrival
+	lane.Batch = cmp.Or(h.Batch, h.Counter)
+	if h.After.Lane != "" {
+		l.leave(left{h.After, r.Stream, lane.Lane, r.Seq, r.Arrival})
+	}
 	if h.Final {
-		l.report.Complete++
-		delete(l.lanes, lane.Lane)
+		l.end(lane.Lane)
+	}
+}
+
+// end notes that nothing is missing of a lane at its end.
+func (l *ledger) end(lane string) {
+	l.report.Complete++
+	delete(l.lanes, lane)
+	if len(l.ended) == maxLanes {
+		clear(l.ended)
+		l.whole = false
+	}
+	l.ended[maphash.String(seed, lane)] = struct{}{}
+}
+
+var seed = maphash.MakeSeed()
+
+// leave notes what a lane says of another, to be looked at when all is seen.
+func (l *ledger) leave(at left) {
+	if len(l.left) == maxLanes {
+		l.report.Forgotten++
+		return
+	}
+	l.left = append(l.left, at)
+}
+
+// settle compares what was acknowledged of lanes that were lost with what is there.
+func (l *ledger) settle() {
+	for _, at := range l.left {
+		lane := l.lanes[at.Lane]
+		if lane == nil {
+			if _, ended := l.ended[maphash.String(seed, at.Lane)]; ended || l.cut || !l.whole {
+				continue
+			}
+			lane = &Lane{Lane: at.Lane}
+		}
+		if lane.Batch < at.Batch {
+			what := "frame"
+			if lane.Batch != lane.Counter {
+				what = "record"
+			}
+			l.find(Finding{Kind: Frames, Where: at.Lane, Stream: at.Stream, Lane: at.Lane,
+				From: lane.Batch + 1, To: at.Batch, Since: lane.Arrival, Until: at.arrival,
+				What: fmt.Sprintf("%s gone, though acknowledged: lost by the stream, as %s says, which goes on in its place (sequence %d of %s)",
+					span(what, lane.Batch+1, at.Batch), at.lane, at.seq, at.Stream)})
+			delete(l.lanes, at.Lane)
+			continue
+		}
+		l.end(at.Lane)
 	}
 }
 
@@ -143,6 +206,7 @@ func (l *ledger) spoke(r *archive.Record, s schemas.Subject, events int) {
 
 // close makes the report of the account.
 func (l *ledger) close() {
+	l.settle()
 	r := l.report
 	r.Lanes = []Lane{}
 	for _, name := range slices.Sorted(maps.Keys(l.lanes)) {

@@ -45,6 +45,26 @@ func TestBroker(t *testing.T) {
 		{"it lost its tail", func(t *testing.T, b *prooftest.Bench, _ []string) { b.Log.Rewind("EVENTS_0", 15) }, []string{
 			"stream: EVENTS_0: sequences 16 to 18 are gone from the stream, which ends before: it lost its tail; the archive has it",
 		}},
+		{"it lost a tail that nobody had read", func(t *testing.T, b *prooftest.Bench, _ []string) {
+			b.Send("web", "c", 3)
+			b.Log.Rewind("EVENTS_0", 19)
+			b.Replace("web", "c", "d")
+		}, []string{
+			"frames: events.0.log.web.c: frames 2 to 3 are gone, though acknowledged: lost by the stream, as events.0.log.web.d says, which goes on in its place (sequence 20 of EVENTS_0)",
+		}},
+		{"it lost a whole lane that nobody had read", func(t *testing.T, b *prooftest.Bench, _ []string) {
+			b.Send("web", "c", 1)
+			b.Log.Rewind("EVENTS_0", 18)
+			b.Replace("web", "c", "d")
+		}, []string{
+			"frames: events.0.log.web.c: frame 1 is gone, though acknowledged: lost by the stream, as events.0.log.web.d says, which goes on in its place (sequence 19 of EVENTS_0)",
+		}},
+		{"it lost nothing of lanes that were left, one of which had ended", func(t *testing.T, b *prooftest.Bench, _ []string) {
+			b.Replace("web", "a", "d")
+			b.Send("web", "c", 1)
+			b.End("web", "c")
+			b.Replace("web", "c", "e")
+		}, nil},
 		{"it was made anew", func(t *testing.T, b *prooftest.Bench, _ []string) {
 			b.Log.Recreate("EVENTS_0")
 			b.Send("web", "b", 4)

@@ -97,6 +97,7 @@ func (p *Publisher) compare(q *Publisher) int {
 type Lane struct {
 	Lane    string `json:"lane"`    // its subject
 	Counter uint64 `json:"counter"` // of its last frame
+	Batch   uint64 `json:"batch"`   // of that: Counter, but where a lane came from a spool
 	Acked   uint64 `json:"acked"`   // up to here its publisher was told that they are stored
 	Seq     uint64 `json:"seq"`     // of its last frame
 	Arrival int64  `json:"arrival"` // of that, Unix ns

@@ -36,6 +36,18 @@ type frame struct {
 	seq    uint64
 	ts     int64
 	events []schemas.Event // empty: a tick frame
+	tells  bool            // of messages that are lost elsewhere
+}
+
+// read lets a reducer arrive at a frame.
+func (f *frame) read(r *engine.Reducer) bool {
+	if !r.Arrive(f.seq, f.ts) {
+		return false
+	}
+	if f.tells {
+		r.Lose()
+	}
+	return true
 }
 
 // newWorld makes a world from a seed. Times are multiples of a quarter tick, so
@@ -122,6 +134,7 @@ func (w *world) store(p schemas.Partition, f frame) {
 	for w.lossy && w.one(25) {
 		f.seq += 1 + w.Uint64N(3)
 	}
+	f.tells = w.lossy && w.one(40)
 	w.streams[p] = append(w.streams[p], f)
 }
 
@@ -318,6 +331,9 @@ func (w *world) lost(class schemas.Class) []schemas.Loss {
 				list = append(list, schemas.Loss{Messages: f.seq - seq - 1, From: arrival, To: behind})
 			}
 			seq, arrival = f.seq, max(arrival, f.ts)
+			if p.Class() == class && f.tells {
+				list = append(list, schemas.Loss{From: arrival, To: arrival})
+			}
 		}
 	}
 	return list

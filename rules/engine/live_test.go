@@ -145,7 +145,7 @@ func (l *live) work(p schemas.Partition) {
 			k.Fold(at.Index, &l.streams[p][k.frame].events[at.Index])
 			continue
 		}
-		if k.frame+1 == len(l.streams[p]) || !k.Arrive(l.streams[p][k.frame+1].seq, l.streams[p][k.frame+1].ts) {
+		if k.frame+1 == len(l.streams[p]) || !l.streams[p][k.frame+1].read(k.Reducer) {
 			break
 		}
 		k.frame++

@@ -80,7 +80,7 @@ func (w *world) rows(class schemas.Class, since int64) (rows []schemas.Row, lost
 				r.Resume(schemas.Position{Seq: f.seq}, arrival)
 				continue
 			}
-			if !r.Arrive(f.seq, f.ts) {
+			if !f.read(r) {
 				break
 			}
 			for k := range f.events {

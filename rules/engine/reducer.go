@@ -110,6 +110,13 @@ func (r *Reducer) Arrive(seq uint64, ts int64) bool {
 	return true
 }
 
+// Lose notes that messages are lost, in this partition or another of its class, which
+// the current one is the first to tell of.
+func (r *Reducer) Lose() {
+	r.losses = append(r.losses, schemas.Loss{From: r.arrival, To: r.arrival})
+	r.size += lossSize
+}
+
 // enter looks up the rules of the current arrival tick.
 func (r *Reducer) enter() {
 	r.tick = r.schedule.timing.Arrival(r.arrival)

@@ -95,8 +95,6 @@ func TestReducer(t *testing.T) {
 	}
 }
 
-// TestReducerHoldsBack shows that no event is folded by rules that may still
-// change, not even after a restart inside a frame.
 // A loss that no sequence shows is told once, with the message behind it.
 func TestReducerTear(t *testing.T) {
 	r := engine.NewReducer(begun(t, 130, countByService), 0)
@@ -112,6 +110,19 @@ func TestReducerTear(t *testing.T) {
 	}
 }
 
+// A loss that a message tells of is where the message is.
+func TestReducerLose(t *testing.T) {
+	r := engine.NewReducer(begun(t, 130, countByService), 0)
+	r.Arrive(1, 110e9)
+	r.Arrive(2, 111e9)
+	r.Lose()
+	if diff := cmp.Diff([]schemas.Loss{{From: 111e9, To: 111e9}}, r.Cut().Losses); diff != "" {
+		t.Errorf("losses (-want +got):\n%s", diff)
+	}
+}
+
+// TestReducerHoldsBack shows that no event is folded by rules that may still
+// change, not even after a restart inside a frame.
 func TestReducerHoldsBack(t *testing.T) {
 	s := begun(t, 120, countByService)
 	r := engine.NewReducer(s, 0)

@@ -70,9 +70,18 @@ func (b *Bench) Send(service, name string, frames int) {
 }
 
 // Frame sends a frame, without events the final one, and gives its sequence.
-func (b *Bench) Frame(subject, body string) uint64 {
+func (b *Bench) Frame(subject, body string) uint64 { return b.frame(subject, body, schemas.LaneEnd{}) }
+
+// Replace sends a frame of a new lane of a service in place of one that the stream
+// lost frames of.
+func (b *Bench) Replace(service, lost, name string) {
+	was := Lane(service, lost)
+	b.frame(Lane(service, name), Event(service, 1), schemas.LaneEnd{Lane: was, Batch: b.Lanes[was]})
+}
+
+func (b *Bench) frame(subject, body string, after schemas.LaneEnd) uint64 {
 	b.Lanes[subject]++
-	h := schemas.FrameHeader{Counter: b.Lanes[subject], Acked: b.Lanes[subject] - 1, Events: strings.Count(body, "\n")}
+	h := schemas.FrameHeader{Counter: b.Lanes[subject], Acked: b.Lanes[subject] - 1, Events: strings.Count(body, "\n"), After: after}
 	if body == "" {
 		h.Final = true
 	}
