@@ -37,7 +37,7 @@ type Partial struct {
 // running maximum of the timestamps before and behind, Unix ns; what is gone arrived
 // between. Where a message tells of a loss elsewhere (LostBefore), both are its own.
 type Loss struct {
-	Messages uint64 `json:"n"` // as far as sequences tell
+	Messages uint64 `json:"n"` // as far as sequences tell, at least one
 	From     int64  `json:"a_from"`
 	To       int64  `json:"a_to"`
 }

@@ -75,7 +75,7 @@ func Messages(ctx context.Context, log fence.Log, s *engine.Schedule, class sche
 				m.Lost = append(m.Lost, schemas.Loss{Messages: n, From: arrival, To: m.Arrival})
 			}
 			if schemas.LostBefore(e.Header) {
-				m.Lost = append(m.Lost, schemas.Loss{From: m.Arrival, To: m.Arrival})
+				m.Lost = append(m.Lost, schemas.Loss{Messages: 1, From: m.Arrival, To: m.Arrival})
 			}
 			seq, arrival = e.Seq, m.Arrival
 			subject, err := schemas.ParseSubject(e.Subject)

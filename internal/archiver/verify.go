@@ -25,7 +25,7 @@ func Verify(ctx context.Context, conn *pipeline.Conn, c proof.Config) (*proof.Re
 	for _, class := range schemas.Classes {
 		c.Partitions = append(c.Partitions, control.Schedule().Partitions(class)...)
 	}
-	c.Log, c.Changed = log, log.Changed()
+	c.Log = log
 	c.Covered = func(ctx context.Context, p schemas.Partition) (uint64, error) { return Covered(ctx, log, p) }
 	c.Quarantined = func(ctx context.Context, fn func(schemas.Quarantined) error) error {
 		quarantine := pipeline.NewQuarantine(conn)

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"time"
 
 	"github.com/dermai/millrace/archive"
 	"github.com/dermai/millrace/fence"
@@ -18,7 +17,6 @@ const readMax = 64
 // mirror reads what the broker holds of a stream, beside the archive.
 type mirror struct {
 	log     fence.Log
-	changed <-chan struct{}
 	info    fence.Info    // as it was before the archive was read
 	chain   archive.Chain // in which it is archived; zero: in none
 	stream  string
@@ -48,28 +46,11 @@ func (m *mirror) peek(ctx context.Context) (*fence.Entry, error) {
 		if m.entries, err = m.log.Read(ctx, m.stream, m.next, readMax); err != nil {
 			return nil, err
 		}
-		if len(m.entries) > 0 {
-			continue
-		}
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-m.changed:
-			continue
-		case <-time.After(readPatience):
-		}
-		// Read from another place than where the last Read ended, it tells for sure.
-		if m.entries, err = m.log.Read(ctx, m.stream, max(m.next, 2)-1, readMax); err != nil {
-			return nil, err
-		}
-		if n := len(m.entries); n == 0 || m.entries[n-1].Seq < m.next {
+		if len(m.entries) == 0 {
 			return nil, nil
 		}
 	}
 }
-
-// readPatience is how long a reader is waited for that may be on its way.
-const readPatience = time.Second
 
 // gone tells whether the stream was trimmed of a sequence meanwhile.
 func (m *mirror) gone(ctx context.Context, seq uint64) (bool, error) {

@@ -19,8 +19,6 @@ type Config struct {
 	Store archive.Store
 	// Log is the broker. nil: the archive alone.
 	Log fence.Log
-	// Changed receives when Log has more. nil: its Read tells for sure what is there.
-	Changed <-chan struct{}
 	// Partitions are those that the broker has.
 	Partitions []schemas.Partition
 	// Quarantined gives every item of the quarantine to fn. nil: it is not compared.
@@ -159,7 +157,7 @@ func (r *run) openMirror(ctx context.Context, name string, chains []archive.Chai
 	if err != nil {
 		return err
 	}
-	r.mirror = &mirror{log: r.Log, changed: r.Changed, info: info, stream: name}
+	r.mirror = &mirror{log: r.Log, info: info, stream: name}
 	for _, c := range chains {
 		if c.Epoch.Created == info.Created {
 			r.mirror.chain = c // the latest generation comes last

@@ -332,7 +332,7 @@ func (w *world) lost(class schemas.Class) []schemas.Loss {
 			}
 			seq, arrival = f.seq, max(arrival, f.ts)
 			if p.Class() == class && f.tells {
-				list = append(list, schemas.Loss{From: arrival, To: arrival})
+				list = append(list, schemas.Loss{Messages: 1, From: arrival, To: arrival})
 			}
 		}
 	}

@@ -110,10 +110,10 @@ func (r *Reducer) Arrive(seq uint64, ts int64) bool {
 	return true
 }
 
-// Lose notes that messages are lost, in this partition or another of its class, which
-// the current one is the first to tell of.
+// Lose notes that the current message tells of a loss, in this partition or another
+// of its class. How much was lost it does not say: it counts as one message.
 func (r *Reducer) Lose() {
-	r.losses = append(r.losses, schemas.Loss{From: r.arrival, To: r.arrival})
+	r.losses = append(r.losses, schemas.Loss{Messages: 1, From: r.arrival, To: r.arrival})
 	r.size += lossSize
 }
 

@@ -116,7 +116,7 @@ func TestReducerLose(t *testing.T) {
 	r.Arrive(1, 110e9)
 	r.Arrive(2, 111e9)
 	r.Lose()
-	if diff := cmp.Diff([]schemas.Loss{{From: 111e9, To: 111e9}}, r.Cut().Losses); diff != "" {
+	if diff := cmp.Diff([]schemas.Loss{{Messages: 1, From: 111e9, To: 111e9}}, r.Cut().Losses); diff != "" {
 		t.Errorf("losses (-want +got):\n%s", diff)
 	}
 }
