@@ -7,6 +7,7 @@ import (
 	"maps"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/dermai/millrace/internal/chaos"
 )
@@ -42,6 +43,12 @@ func parseToken(h Header) (token, error) {
 	}
 	return token{claim, e, m}, nil
 }
+
+// answerWait is how long a writer waits for the answer to an append before it finds out
+// what became of it. A server that is gone without a word gives none, and another one,
+// elected meanwhile, would know; of a slow one the head is read, and at worst the same
+// bytes are sent again, which it refuses if it has them.
+const answerWait = time.Second
 
 // Writer appends to one fenced subject. It is not safe for concurrent use.
 type Writer struct {
@@ -138,6 +145,8 @@ func (w *Writer) Settle(ctx context.Context) error {
 }
 
 func (w *Writer) send(ctx context.Context) error {
+	ctx, done := context.WithTimeout(ctx, answerWait)
+	defer done()
 	seq, err := w.log.Append(ctx, *w.flight, w.rev)
 	if err != nil {
 		return fmt.Errorf("append to %s: %w", w.subject, err)

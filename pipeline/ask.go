@@ -1,21 +1,29 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"sync"
 	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
 )
 
-// askAgain is how long an answer is awaited before a question is asked once more.
-// With the leader of a stream, or of the cluster, a question dies that was on its way
-// to it, and one that comes before there is another leader (4 s to 9 s later) is
-// dropped without a word. An answer that takes longer than this is not lost: whichever
-// comes first is taken.
-const askAgain = time.Second
+// How long an answer is awaited before a question is asked once more. With the leader
+// of a stream, or of the cluster, a question dies that was on its way to it, and one
+// that comes before there is another leader (4 s to 9 s later) is dropped without a
+// word. An answer that takes longer than this is not lost: whichever comes first is
+// taken.
+const (
+	askAgain  = 250 * time.Millisecond
+	makeAgain = 500 * time.Millisecond // of what leaves something at the broker
+)
 
 // ask asks the broker what may be asked twice, again and again until there is an
-// answer, the time-out of a request is over, or the connection breaks.
-func ask[T any](ctx context.Context, c *Conn, question func(context.Context) (T, error)) (T, error) {
+// answer, the time-out of a request is over, or the connection breaks. That there is no
+// leader is no answer.
+func ask[T any](ctx context.Context, c *Conn, every time.Duration, question func(context.Context) (T, error)) (T, error) {
 	type answer struct {
 		value T
 		err   error
@@ -25,23 +33,35 @@ func ask[T any](ctx context.Context, c *Conn, question func(context.Context) (T,
 	ctx, done := c.within(ctx)
 	defer done()
 	answers := make(chan answer)
-	again := time.NewTicker(askAgain)
+	var leaderless error
+	again := time.NewTicker(every)
 	defer again.Stop()
-	for {
-		asked.Go(func() {
-			value, err := question(ctx)
-			select {
-			case answers <- answer{value, err}:
-			case <-ctx.Done():
-			}
-		})
+	put := func() {
+		value, err := question(ctx)
 		select {
-		case a := <-answers:
-			return a.value, a.err
+		case answers <- answer{value, err}:
 		case <-ctx.Done():
-			var none T
-			return none, ctx.Err()
-		case <-again.C:
 		}
 	}
+	asked.Go(put)
+	for {
+		select {
+		case a := <-answers:
+			if !isLeaderless(a.err) {
+				return a.value, a.err
+			}
+			leaderless = a.err
+		case <-ctx.Done():
+			var none T
+			return none, cmp.Or(leaderless, ctx.Err())
+		case <-again.C:
+			asked.Go(put)
+		}
+	}
+}
+
+// isLeaderless tells that an answer comes of a server that waits for another leader too.
+func isLeaderless(err error) bool {
+	var api *jetstream.APIError
+	return errors.As(err, &api) && api.ErrorCode == codeClusterNotAvailable
 }

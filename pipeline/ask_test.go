@@ -9,12 +9,13 @@ import (
 	"time"
 
 	"github.com/dermai/millrace/pipeline"
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // TestAsk: a question that got lost is asked again, a slow answer is not, and nothing
 // is waited for longer than a request, or after the connection broke.
 func TestAsk(t *testing.T) {
-	never := time.Hour
+	const never, nobody = time.Hour, time.Nanosecond // nobody leads: a server says so at once
 	for name, test := range map[string]struct {
 		answers []time.Duration // after which the first askings get their answers
 		breaks  time.Duration   // of the connection; 0: never
@@ -22,10 +23,11 @@ func TestAsk(t *testing.T) {
 		after   time.Duration
 	}{
 		"at once":      {answers: []time.Duration{0}, want: 0},
-		"lost":         {answers: []time.Duration{never, 10 * time.Millisecond}, want: 1, after: time.Second + 10*time.Millisecond},
-		"lost twice":   {answers: []time.Duration{never, never, 0}, want: 2, after: 2 * time.Second},
+		"lost":         {answers: []time.Duration{never, 10 * time.Millisecond}, want: 1, after: 260 * time.Millisecond},
+		"lost twice":   {answers: []time.Duration{never, never, 0}, want: 2, after: 500 * time.Millisecond},
 		"slow":         {answers: []time.Duration{2500 * time.Millisecond}, want: 0, after: 2500 * time.Millisecond},
 		"never":        {want: -1, after: 5 * time.Second},
+		"leaderless":   {answers: []time.Duration{nobody, nobody, nobody, 0}, want: 3, after: 750 * time.Millisecond},
 		"disconnected": {breaks: 1500 * time.Millisecond, want: -1, after: 1500 * time.Millisecond},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -40,6 +42,9 @@ func TestAsk(t *testing.T) {
 					}
 					select {
 					case <-time.After(after):
+						if after == nobody {
+							return n, &jetstream.APIError{Code: 503, ErrorCode: 10008}
+						}
 						return n, nil
 					case <-ctx.Done():
 						return 0, ctx.Err()

@@ -113,6 +113,14 @@ type Conn struct {
 	reach    map[string]*reach // by stream
 }
 
+// A server that is gone without a word, as with its machine's power, is known to be so
+// by the third ping that it does not answer, 6 s after its last: before other servers
+// have elected what it led, in most cases. The library's own interval is two minutes.
+const (
+	pingInterval = 2 * time.Second
+	pingsOut     = 2 // unanswered
+)
+
 // Connect connects to the broker and checks that it stores streams. Later
 // breaks are mended in the background; the first connection must succeed, unless
 // c.Later is set.
@@ -133,6 +141,8 @@ func Connect(ctx context.Context, c Config) (*Conn, error) {
 		nats.Name(cmp.Or(c.Name, "millrace")),
 		nats.Timeout(conn.timeout),
 		nats.MaxReconnects(-1),
+		nats.PingInterval(pingInterval),
+		nats.MaxPingsOutstanding(pingsOut),
 		nats.ReconnectWait(200 * time.Millisecond),
 		nats.ReconnectJitter(100*time.Millisecond, time.Second),
 		// Nothing is kept to be sent later: an append that nobody waits for any

@@ -81,6 +81,10 @@ func TestReconnect(t *testing.T) {
 	pipelinetest.Within(t, "the loss is seen", func() bool { return !c.Connected() })
 	proxy.Pause(false)
 	pipelinetest.Within(t, "it is connected again", c.Connected)
+	proxy.Stand(true)
+	pipelinetest.Within(t, "a server without a word is given up", func() bool { return !c.Connected() })
+	proxy.Stand(false)
+	pipelinetest.Within(t, "it is connected again", c.Connected)
 }
 
 func TestOneRegistererPerConnection(t *testing.T) {

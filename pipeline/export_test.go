@@ -31,7 +31,7 @@ func Ask(ctx context.Context, timeout, breaks time.Duration, question func(conte
 		time.AfterFunc(breaks, c.renew)
 	}
 	defer c.renew()
-	return ask(ctx, c, question)
+	return ask(ctx, c, askAgain, question)
 }
 
 // Restores tells whether a server of a version restores streams.

@@ -85,15 +85,16 @@ func (l *Log) Append(ctx context.Context, m fence.Message, prev uint64) (uint64,
 
 // Codes of nats-server (server/errors.json) that nats.go does not name.
 const (
-	codeAccountResources   jetstream.ErrorCode = 10002
-	codeResources          jetstream.ErrorCode = 10023
-	codeMemoryResources    jetstream.ErrorCode = 10028
-	codeStorageResources   jetstream.ErrorCode = 10047
-	codeStoreFailed        jetstream.ErrorCode = 10077
-	codeTooManyRequests    jetstream.ErrorCode = 10167
-	codeHeaderTooLarge     jetstream.ErrorCode = 10097
-	codeStreamSealed       jetstream.ErrorCode = 10109
-	codeMessageTTLDisabled jetstream.ErrorCode = 10166
+	codeAccountResources    jetstream.ErrorCode = 10002
+	codeClusterNotAvailable jetstream.ErrorCode = 10008
+	codeResources           jetstream.ErrorCode = 10023
+	codeMemoryResources     jetstream.ErrorCode = 10028
+	codeStorageResources    jetstream.ErrorCode = 10047
+	codeStoreFailed         jetstream.ErrorCode = 10077
+	codeTooManyRequests     jetstream.ErrorCode = 10167
+	codeHeaderTooLarge      jetstream.ErrorCode = 10097
+	codeStreamSealed        jetstream.ErrorCode = 10109
+	codeMessageTTLDisabled  jetstream.ErrorCode = 10166
 )
 
 // appendError tells what an error of a publish means for the message. Whatever
@@ -149,7 +150,7 @@ func (l *Log) Head(ctx context.Context, subject string) (fence.Entry, error) {
 	if err != nil {
 		return fence.Entry{}, fmt.Errorf("head of %s: %w", subject, err)
 	}
-	m, err := ask(ctx, l.conn, func(ctx context.Context) (*jetstream.RawStreamMsg, error) {
+	m, err := ask(ctx, l.conn, askAgain, func(ctx context.Context) (*jetstream.RawStreamMsg, error) {
 		return stream.GetLastMsgForSubject(ctx, subject)
 	})
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
@@ -216,7 +217,7 @@ func (c *Conn) stream(ctx context.Context, name string) (jetstream.Stream, error
 	if name == "" {
 		return nil, errors.New("the subject belongs to no stream of Millrace")
 	}
-	s, err := ask(ctx, c, func(ctx context.Context) (jetstream.Stream, error) { return c.js.Stream(ctx, name) })
+	s, err := ask(ctx, c, askAgain, func(ctx context.Context) (jetstream.Stream, error) { return c.js.Stream(ctx, name) })
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return nil, fmt.Errorf("no stream %s; create it with millrace apply: %w", name, err)
 	}
@@ -228,7 +229,7 @@ func (c *Conn) stream(ctx context.Context, name string) (jetstream.Stream, error
 // it has been the same for a while.
 func (c *Conn) extent(ctx context.Context, s jetstream.Stream, read uint64) (fence.Info, error) {
 	name := s.CachedInfo().Config.Name
-	si, err := ask(ctx, c, func(ctx context.Context) (*jetstream.StreamInfo, error) { return s.Info(ctx) })
+	si, err := ask(ctx, c, askAgain, func(ctx context.Context) (*jetstream.StreamInfo, error) { return s.Info(ctx) })
 	if err != nil {
 		return fence.Info{}, fmt.Errorf("extent of %s: %w", name, err)
 	}

@@ -105,7 +105,7 @@ type mark struct {
 
 // Timing of readers.
 const (
-	pullHeartbeat = 2 * time.Second  // of the broker while a pull waits
+	pullHeartbeat = 1 * time.Second  // of the broker while a pull waits; two that are missed end it
 	pullExpiry    = 10 * time.Second // of a pull, after which an idle reader checks that nothing is there
 	consumerIdle  = 30 * time.Second // after which the broker forgets a consumer
 	pullMessages  = 512              // in one pull
@@ -270,7 +270,7 @@ func (r *reader) follow(ctx context.Context) error {
 		InactiveThreshold: consumerIdle,
 	}
 	// A consumer that was made and not heard of is forgotten as well.
-	consumer, err := ask(ctx, r.conn, func(ctx context.Context) (jetstream.Consumer, error) { return r.stream.CreateConsumer(ctx, config) })
+	consumer, err := ask(ctx, r.conn, makeAgain, func(ctx context.Context) (jetstream.Consumer, error) { return r.stream.CreateConsumer(ctx, config) })
 	if err != nil {
 		return fmt.Errorf("create a consumer: %w", err)
 	}
@@ -354,13 +354,17 @@ func (r *reader) pull(ctx context.Context, consumer jetstream.Consumer, delivere
 		return nil
 	}
 	// Nothing came for a whole pull: see that there is nothing.
+	asked := time.Now()
 	info, err := r.extent(ctx)
 	if err != nil {
 		return err
 	}
 	r.waive(info)
-	if end(info) >= before {
+	switch {
+	case end(info) >= before:
 		return fmt.Errorf("the consumer is stuck: it gave nothing while the stream goes to %d", end(info))
+	case time.Since(asked) > askAgain:
+		return errors.New("the stream's leader was asked twice: the consumer may be gone with the one before")
 	}
 	return nil
 }

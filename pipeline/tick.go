@@ -5,12 +5,28 @@ import (
 	"fmt"
 
 	"github.com/dermai/millrace/schemas"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Tick publishes a tick frame into a partition: a message without events, which
-// exists for the timestamp that the broker gives it. Twice does no harm.
-func (l *Log) Tick(ctx context.Context, p schemas.Partition) error {
-	if _, err := l.conn.js.Publish(ctx, p.Ticks(), nil); err != nil {
+// Tick publishes a tick frame into a partition, a message without events that exists for
+// the broker's timestamp, and waits until it is stored. Twice does no harm, and none
+// neither.
+func (c *Conn) Tick(ctx context.Context, p schemas.Partition) error {
+	ctx, done := c.within(ctx)
+	defer done()
+	if _, err := c.js.PublishMsg(ctx, &nats.Msg{Subject: p.Ticks()}, jetstream.WithRetryAttempts(0)); err != nil {
+		err, _ = appendError(err, p.Ticks(), 0)
+		return err
+	}
+	return nil
+}
+
+// Tick implements stages.Ticker. Unlike that of Conn it waits for nothing: a stream
+// without a leader would not answer, and an evaluator has other partitions to ask. What
+// shows that the tick frame is stored is the partition's time.
+func (l *Log) Tick(_ context.Context, p schemas.Partition) error {
+	if err := l.conn.nats.Publish(p.Ticks(), nil); err != nil {
 		return fmt.Errorf("publish a tick frame into partition %s: %w", p, err)
 	}
 	return nil

@@ -7,22 +7,8 @@ import (
 	"time"
 
 	"github.com/dermai/millrace/fence"
-	"github.com/dermai/millrace/schemas"
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
-
-// Tick publishes a tick frame into a partition: a message without events that
-// exists for the broker's timestamp. Twice does no harm, and none neither.
-func (c *Conn) Tick(ctx context.Context, p schemas.Partition) error {
-	ctx, done := c.within(ctx)
-	defer done()
-	if _, err := c.js.PublishMsg(ctx, &nats.Msg{Subject: p.Ticks()}, jetstream.WithRetryAttempts(0)); err != nil {
-		err, _ = appendError(err, p.Ticks(), 0)
-		return err
-	}
-	return nil
-}
 
 // Headroom returns which share of its bytes a stream uses, 0 to 1. Doors stop at
 // 0.95, so that ticks still find room. It needs the permission to ask the

@@ -64,25 +64,6 @@ func TestQuarantine(t *testing.T) {
 	}
 }
 
-func TestTick(t *testing.T) {
-	_, c := deployed(t)
-	l := newLog(t, c)
-	for _, p := range []schemas.Partition{1, schemas.Audit} {
-		for range 2 {
-			if err := c.Tick(t.Context(), p); err != nil {
-				t.Fatal(err)
-			}
-		}
-		fs := frames(t, l, p)
-		if len(fs) != 2 || !fs[0].Tick || len(fs[0].Events) > 0 {
-			t.Errorf("partition %s holds %+v, want two ticks", p, fs)
-		}
-	}
-	if err := c.Tick(t.Context(), 7); !errors.Is(err, fence.ErrUnknown) {
-		t.Errorf("tick of a partition without a stream: %v", err)
-	}
-}
-
 func TestHeadroom(t *testing.T) {
 	s, js := partials(t)
 	c := s.Connect(t)

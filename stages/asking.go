@@ -63,7 +63,7 @@ func (m *Evaluate) ask(ctx context.Context) error {
 	// before its answer can settle the tick: what waits may wait for a day.
 	soon := t.Sec(now.Add(m.asking.offset).UnixNano()) + t.Delay
 	if s.Limit() <= due+2 && due+2 < soon {
-		if err := m.control.Tick(ctx); err != nil {
+		if err := m.control.tick(ctx); err != nil {
 			return err
 		}
 	}

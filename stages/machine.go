@@ -35,9 +35,16 @@ type Ticker interface {
 	Tick(ctx context.Context, p schemas.Partition) error
 }
 
-// idle is how long Drive lets a machine rest when nothing wakes it, and the
-// least it waits after an error.
-const idle = 100 * time.Millisecond
+const (
+	// idle is how long Drive lets a machine rest when nothing wakes it, and the
+	// least it waits after an error.
+	idle = 100 * time.Millisecond
+	// longest is the most it waits after an error: what is missed, such as a stream's
+	// leader, may be there at any time, and a tick waits for all machines in turn.
+	longest = 500 * time.Millisecond
+	// sayAgain is the least time between two errors of a machine that are logged.
+	sayAgain = 2 * time.Second
+)
 
 // Drive steps a machine until ctx ends (nil) or the machine meets an incident
 // (the error). wake, which may be nil, says that something arrived.
@@ -45,6 +52,7 @@ func Drive(ctx context.Context, m Machine, wake <-chan struct{}, log zerolog.Log
 	rest := time.NewTimer(idle)
 	defer rest.Stop()
 	pause := idle
+	var said time.Time
 	for ctx.Err() == nil {
 		busy, err := m.Step(ctx)
 		switch {
@@ -53,9 +61,12 @@ func Drive(ctx context.Context, m Machine, wake <-chan struct{}, log zerolog.Log
 		case fence.IsIncident(err):
 			return err
 		case err != nil:
-			log.Warn().Err(err).Dur("pause", pause).Msg("step")
+			if time.Since(said) >= sayAgain {
+				said = time.Now()
+				log.Warn().Err(err).Msg("step")
+			}
 			rest.Reset(pause)
-			pause = min(2*pause, 2*time.Second)
+			pause = min(2*pause, longest)
 			select {
 			case <-ctx.Done():
 			case <-rest.C:

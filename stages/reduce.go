@@ -211,7 +211,7 @@ func (m *Reduce) fold(ctx context.Context) (bool, error) {
 			continue
 		}
 		if !m.reducer.Settled() { // after a restart inside the frame
-			return false, m.control.Tick(ctx)
+			return false, m.control.tick(ctx)
 		}
 		if err := m.foldEvent(ctx); err != nil {
 			return false, err
@@ -236,7 +236,7 @@ func (m *Reduce) next(ctx context.Context) (bool, error) {
 	}
 	e := m.read[0]
 	if !m.reducer.Arrive(e.Seq, e.Time) {
-		return false, m.control.Tick(ctx)
+		return false, m.control.tick(ctx)
 	}
 	if schemas.LostBefore(e.Header) {
 		m.reducer.Lose()

@@ -16,6 +16,8 @@ type Proxy struct {
 	listener net.Listener
 	target   string
 
+	stands sync.RWMutex // held while nothing passes
+
 	mu     sync.Mutex
 	armed  fencetest.Fault
 	paused bool
@@ -62,6 +64,22 @@ func (p *Proxy) Pause(on bool) {
 	}
 }
 
+// Stand lets nothing pass, on connections that stay, until it is called with false:
+// so it looks when the broker's machine has lost its power.
+func (p *Proxy) Stand(on bool) {
+	if on {
+		p.stands.Lock()
+	} else {
+		p.stands.Unlock()
+	}
+}
+
+// pass waits while connections stand.
+func (p *Proxy) pass() {
+	p.stands.RLock()
+	defer p.stands.RUnlock()
+}
+
 // Cut breaks every connection. Clients may connect again.
 func (p *Proxy) Cut() {
 	p.mu.Lock()
@@ -104,7 +122,7 @@ func (p *Proxy) link(client, server net.Conn) {
 	})
 	wg.Go(func() {
 		defer shut()
-		toClient(server, client, deaf)
+		p.toClient(server, client, deaf)
 	})
 	wg.Wait()
 	p.mu.Lock()
@@ -122,6 +140,7 @@ func (p *Proxy) toServer(client, server net.Conn, deaf chan struct{}) {
 		if err != nil {
 			return
 		}
+		p.pass()
 		if bytes.Contains(append(tail, buf[:n]...), mark) {
 			p.mu.Lock()
 			f := p.armed
@@ -142,13 +161,14 @@ func (p *Proxy) toServer(client, server net.Conn, deaf chan struct{}) {
 }
 
 // toClient copies until the client is deaf and the broker has answered.
-func toClient(server, client net.Conn, deaf chan struct{}) {
+func (p *Proxy) toClient(server, client net.Conn, deaf chan struct{}) {
 	buf := make([]byte, 64<<10)
 	for {
 		n, err := server.Read(buf)
 		if err != nil {
 			return
 		}
+		p.pass()
 		select {
 		case <-deaf:
 			if bytes.Contains(buf[:n], []byte(`"seq":`)) || bytes.Contains(buf[:n], []byte(`"error":`)) {
