@@ -61,7 +61,7 @@ func TestNothingIsLost(t *testing.T) {
 		}
 		Nodes struct {
 			counted
-			recovered
+			Paused, Killed recovered
 		}
 		Groups struct {
 			Cap   int
@@ -108,7 +108,7 @@ func TestNothingIsLost(t *testing.T) {
 	if n := len(got.Handover.Stopped) + len(got.Handover.Killed); n < 1 {
 		t.Error("no partition was handed over")
 	}
-	for name, r := range map[string]recovered{"paused": got.Outage.Paused, "killed": got.Outage.Killed, "one of three killed": got.Nodes.recovered} {
+	for name, r := range map[string]recovered{"paused": got.Outage.Paused, "killed": got.Outage.Killed, "one of three killed": got.Nodes.Killed, "one of three paused": got.Nodes.Paused} {
 		if len(r.Stored) != 1 || len(r.Decided) != 1 || len(r.Caught) != 1 {
 			t.Errorf("%s: %+v, want one outage measured", name, r)
 		} else if r.Stored[0] <= 0 || r.Decided[0] <= 0 || r.Caught[0] < r.Decided[0] {

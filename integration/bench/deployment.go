@@ -56,7 +56,7 @@ func deploy(ctx context.Context, c config, name string, rules ...string) (*deplo
 func (d *deployment) begin(ctx context.Context) error {
 	err := until(ctx, "the broker answers", func() (bool, error) {
 		var err error
-		d.conn, err = nats.Connect(d.url)
+		d.conn, err = nats.Connect(d.url, nats.MaxReconnects(-1), nats.PingInterval(time.Second))
 		return err == nil, nil
 	})
 	if err != nil {

@@ -19,7 +19,8 @@
 //	          partitions
 //	outage    from the return of a broker that was away, paused or killed, until
 //	          events are stored and decided, and until nothing is behind
-//	nodes     the same from the kill of one of three servers
+//	nodes     the same from the loss of one of three servers, paused or killed, and how
+//	          much of it they take to elect leaders
 //	groups    what processes need of memory where a rule has as many groups as its
 //	          cap, one of nearly all events, and far more than its cap
 //
@@ -57,7 +58,7 @@ type config struct {
 	Handovers int
 	Outage    time.Duration // how long the broker is away
 	Outages   int           // how often it is paused, and how often it is killed
-	Nodes     int           // how often one of three servers is killed
+	Nodes     int           // how often one of three servers is killed, and how often one is paused
 	Servers   int           // of a deployment; 0: one
 	// Keys is how many groups there are at most; the rule's cap is a hundredth.
 	Keys int
@@ -97,7 +98,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	flags.IntVar(&c.Handovers, "handovers", 10, "how often a processor is stopped, and how often one is killed")
 	flags.DurationVar(&c.Outage, "outage", time.Minute, "how long the broker is away")
 	flags.IntVar(&c.Outages, "outages", 2, "how often the broker is paused, and how often it is killed")
-	flags.IntVar(&c.Nodes, "nodes", 6, "how often one of three servers is killed")
+	flags.IntVar(&c.Nodes, "nodes", 6, "how often one of three servers is killed, and how often one is paused")
 	flags.IntVar(&c.Keys, "keys", 1_000_000, "groups of a rule whose cap is a hundredth of it")
 	flags.StringVar(&c.Dir, "dir", "", "a `directory` on the disk to be measured (default: the system's for temporary files)")
 	flags.StringVar(&c.Bin, "bin", "", "a `directory` that has the programs (default: build them)")

@@ -50,7 +50,7 @@ func measureOutage(ctx context.Context, c config) (_ *outageResult, err error) {
 			begin, end func() error
 			into       *recoveries
 		}{
-			{s.signal(syscall.SIGSTOP), s.signal(syscall.SIGCONT), &r.Paused},
+			{s.signal(0, syscall.SIGSTOP), s.signal(0, syscall.SIGCONT), &r.Paused},
 			{func() error { s.brokers[0].kill(); return nil }, func() error { return s.startServer(0) }, &r.Killed},
 		} {
 			if err := s.calm(ctx); err != nil {
@@ -160,8 +160,8 @@ func (s *steady) end(ctx context.Context) (n count, err error) {
 	return n, err
 }
 
-func (s *steady) signal(sig syscall.Signal) func() error {
-	return func() error { return s.brokers[0].cmd.Process.Signal(sig) }
+func (s *steady) signal(server int, sig syscall.Signal) func() error {
+	return func() error { return s.brokers[server].cmd.Process.Signal(sig) }
 }
 
 // note keeps how many events are accepted.

@@ -111,7 +111,7 @@ func (r *report) print(out io.Writer) error {
 		faults = append(faults, o.print(out), printCount(out, o.count))
 	}
 	if n := r.Nodes; n != nil {
-		fmt.Fprintf(out, "### From the kill of one of three servers\n\n")
+		fmt.Fprintf(out, "### From the loss of one of three servers\n\n")
 		faults = append(faults, n.print(out), printCount(out, n.count))
 	}
 	if g := r.Groups; g != nil {

@@ -71,10 +71,10 @@ func (d *deployment) configure(rules []string) error {
 }
 
 // inStep waits until every stream has a leader, and every copy of it all that the
-// leader has. It returns how many streams each server leads, by its name.
-func (d *deployment) inStep(ctx context.Context) (leads map[string]int, err error) {
+// leader has. It returns the leaders' names, by stream.
+func (d *deployment) inStep(ctx context.Context) (leaders map[string]string, err error) {
 	err = until(ctx, "every copy of every stream is current", func() (bool, error) {
-		leads = map[string]int{}
+		leaders = map[string]string{}
 		list := d.js.ListStreams(ctx)
 		for s := range list.Info() {
 			if s.Cluster == nil || s.Cluster.Leader == "" || len(s.Cluster.Replicas) != d.servers()-1 {
@@ -85,9 +85,9 @@ func (d *deployment) inStep(ctx context.Context) (leads map[string]int, err erro
 					return false, nil
 				}
 			}
-			leads[s.Cluster.Leader]++
+			leaders[s.Config.Name] = s.Cluster.Leader
 		}
-		return list.Err() == nil && len(leads) > 0, nil
+		return list.Err() == nil && len(leaders) > 0, nil
 	})
-	return leads, err
+	return leaders, err
 }
