@@ -42,7 +42,7 @@ const (
 	// longest is the most it waits after an error: what is missed, such as a stream's
 	// leader, may be there at any time, and a tick waits for all machines in turn.
 	longest = 500 * time.Millisecond
-	// sayAgain is the least time between two errors of a machine that are logged.
+	// sayAgain is how long it waits after errors until it logs another one.
 	sayAgain = 2 * time.Second
 )
 
@@ -52,7 +52,7 @@ func Drive(ctx context.Context, m Machine, wake <-chan struct{}, log zerolog.Log
 	rest := time.NewTimer(idle)
 	defer rest.Stop()
 	pause := idle
-	var said time.Time
+	unsaid := sayAgain // waited since an error was logged
 	for ctx.Err() == nil {
 		busy, err := m.Step(ctx)
 		switch {
@@ -61,10 +61,11 @@ func Drive(ctx context.Context, m Machine, wake <-chan struct{}, log zerolog.Log
 		case fence.IsIncident(err):
 			return err
 		case err != nil:
-			if time.Since(said) >= sayAgain {
-				said = time.Now()
+			if unsaid >= sayAgain {
+				unsaid = 0
 				log.Warn().Err(err).Msg("step")
 			}
+			unsaid += pause
 			rest.Reset(pause)
 			pause = min(2*pause, longest)
 			select {
@@ -73,10 +74,10 @@ func Drive(ctx context.Context, m Machine, wake <-chan struct{}, log zerolog.Log
 			}
 			continue
 		case busy:
-			pause = idle
+			pause, unsaid = idle, sayAgain
 			continue
 		}
-		pause = idle
+		pause, unsaid = idle, sayAgain
 		rest.Reset(idle)
 		select {
 		case <-ctx.Done():
