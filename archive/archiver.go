@@ -189,7 +189,11 @@ func (a *Archiver) load(ctx context.Context, info fence.Info) error {
 	}
 	a.begin(tip)
 	if a.cfg.Trim != nil {
-		if err := a.trim.load(ctx, a.store, tip, a.cfg.Now().Add(-a.cfg.Trim.Replay)); err != nil {
+		since, err := a.oldest(ctx, info, a.cfg.Now().Add(-a.cfg.Trim.Replay).UnixNano())
+		if err == nil {
+			err = a.trim.load(ctx, a.store, tip, since)
+		}
+		if err != nil {
 			return err
 		}
 	}

@@ -425,8 +425,6 @@ func TestConfigValidate(t *testing.T) {
 		{archive.Config{Stream: "EVENTS_x"}, []string{"EVENTS_x"}},
 		{archive.Config{Stream: "EVENTS_audit"}, []string{"EVENTS_audit"}},
 		{archive.Config{Stream: "../AUDIT", CutBytes: -1, CutAge: -1}, []string{"../AUDIT", "cut bytes", "cut age"}},
-		{archive.Config{Stream: "CONTROL", Trim: trim}, []string{"never trimmed"}},
-		{archive.Config{Stream: "ALERTS", Trim: trim}, []string{"never trimmed"}},
 		{archive.Config{Stream: "AUDIT", Trim: &archive.Trim{Replay: -1}}, []string{"Covered", "replay window"}},
 	} {
 		err := c.cfg.Validate()

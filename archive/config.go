@@ -46,7 +46,7 @@ func (c *Config) Validate() error {
 		errs = errors.Join(errs, fmt.Errorf("cut age %s: want 0 or more", c.CutAge))
 	}
 	if c.Trim != nil {
-		errs = errors.Join(errs, c.Trim.validate(c.Stream))
+		errs = errors.Join(errs, c.Trim.validate())
 	}
 	return errs
 }

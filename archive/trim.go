@@ -6,11 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/dermai/millrace/fence"
 	"github.com/dermai/millrace/internal/chaos"
-	"github.com/dermai/millrace/schemas"
 )
 
 // Trim says what a stream may forget: what is below all of the archive's end
@@ -24,6 +24,9 @@ type Trim struct {
 	// Replay is for how long messages stay in any case, by the broker's timestamps.
 	// 0: 72 h.
 	Replay time.Duration
+	// Subjects, if set, are those of the stream, whose last messages stay however old
+	// they are: each is trimmed by itself.
+	Subjects []string
 }
 
 const (
@@ -31,16 +34,13 @@ const (
 	trimEvery     = time.Minute
 )
 
-func (t *Trim) validate(stream string) error {
+func (t *Trim) validate() error {
 	var errs error
 	if t.Trimmer == nil || t.Covered == nil {
 		errs = errors.Join(errs, errors.New("trim: want a Trimmer and Covered"))
 	}
 	if t.Replay < 0 {
 		errs = errors.Join(errs, fmt.Errorf("trim: replay window %s: want 0 or more", t.Replay))
-	}
-	if stream == schemas.StreamControl || stream == schemas.StreamAlerts {
-		errs = errors.Join(errs, fmt.Errorf("trim: %s keeps itself short and is never trimmed by its archiver", stream))
 	}
 	return errs
 }
@@ -59,11 +59,11 @@ type stretch struct {
 	arrival int64 // of the last message, Unix ns; -1: to be read from the object
 }
 
-// load queues the objects of a chain that may be trimmed some day after since.
-// Older ones need not be known: trimming takes everything below a sequence.
-func (t *trimming) load(ctx context.Context, store Store, tip Tip, since time.Time) error {
+// load queues the objects of a chain that hold what arrived since, Unix ns. Older
+// ones need not be known: trimming takes everything below a sequence.
+func (t *trimming) load(ctx context.Context, store Store, tip Tip, since int64) error {
 	t.queue = nil
-	f := Filter{Since: since.Add(-48 * time.Hour).UnixNano()}
+	f := Filter{Since: since}
 	for o, err := range objects(ctx, store, tip.Chain, &f) {
 		if err != nil {
 			return err
@@ -74,6 +74,32 @@ func (t *trimming) load(ctx context.Context, store Store, tip Tip, since time.Ti
 		t.queue = append(t.queue, stretch{o.Object, tip.First - 1, -1})
 	}
 	return nil
+}
+
+// oldest is the broker's timestamp of the first message that the stream may be
+// trimmed of, or keep if that is earlier.
+func (a *Archiver) oldest(ctx context.Context, info fence.Info, keep int64) (int64, error) {
+	if info.First > info.Last {
+		return keep, nil
+	}
+	entries, err := a.log.Read(ctx, a.cfg.Stream, info.First, len(a.cfg.Trim.Subjects)+1)
+	if err != nil || len(entries) == 0 {
+		return 0, err // it is not known
+	}
+	for _, e := range entries {
+		stays := false
+		if slices.Contains(a.cfg.Trim.Subjects, e.Subject) {
+			head, err := a.log.Head(ctx, e.Subject)
+			if err != nil {
+				return 0, err
+			}
+			stays = head.Seq == e.Seq
+		}
+		if !stays {
+			return min(e.Time, keep), nil
+		}
+	}
+	return keep, nil
 }
 
 // stored queues the object that a chain now ends with.
@@ -96,7 +122,7 @@ func (a *Archiver) forget(ctx context.Context, info fence.Info) error {
 		return nil
 	}
 	if chaos.Bug("purge ahead of the archive") {
-		return a.cfg.Trim.Trimmer.Trim(ctx, a.cfg.Stream, "", info.Last)
+		return a.cut(ctx, info.Last)
 	}
 	covered, err := a.cfg.Trim.Covered(ctx)
 	if err != nil {
@@ -115,7 +141,7 @@ func (a *Archiver) forget(ctx context.Context, info fence.Info) error {
 		if !known {
 			return a.rewound(ctx, info, fmt.Sprintf("message %d is another than the archived one", a.tip.Message.Seq))
 		}
-		if err := a.cfg.Trim.Trimmer.Trim(ctx, a.cfg.Stream, "", seq); err != nil {
+		if err := a.cut(ctx, seq); err != nil {
 			return fmt.Errorf("trim below %d: %w", seq, err)
 		}
 		a.cfg.Metrics.trimmed.WithLabelValues(a.cfg.Stream).Set(float64(seq))
@@ -123,6 +149,27 @@ func (a *Archiver) forget(ctx context.Context, info fence.Info) error {
 	t.queue = t.queue[n:]
 	if n < checkMost {
 		t.looked = now
+	}
+	return nil
+}
+
+// cut trims the stream below a sequence.
+func (a *Archiver) cut(ctx context.Context, seq uint64) error {
+	t := a.cfg.Trim
+	if len(t.Subjects) == 0 {
+		return t.Trimmer.Trim(ctx, a.cfg.Stream, "", seq)
+	}
+	for _, subject := range t.Subjects {
+		head, err := a.log.Head(ctx, subject)
+		if errors.Is(err, fence.ErrNoHead) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if err := t.Trimmer.Trim(ctx, a.cfg.Stream, subject, min(seq, head.Seq)); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -14,6 +14,10 @@ import (
 // what is in it may be read again. No lane sends a frame again after half of it.
 const ReplayWindow = 72 * time.Hour
 
+// KeepDecided is for how long changes of alerts, notifications and their deliveries
+// stay at the least.
+const KeepDecided = 90 * 24 * time.Hour
+
 // Layout is what Apply makes of a broker.
 type Layout struct {
 	// Partitions is the number of telemetry streams. 0: 4. More can be added at
@@ -21,9 +25,10 @@ type Layout struct {
 	Partitions int
 	// Replicas of every stream, 1 to 5; more than 1 needs a cluster. 0: 1.
 	Replicas int
-	// Archived says that an archiver trims the streams of events. Without one
-	// they forget what is older than ReplayWindow or exceeds their bytes, and a
-	// rule counts every event only while its worker is less than that behind.
+	// Archived says that an archiver trims what it archives: the streams of events,
+	// ALERTS and the control log. Without one the streams of events forget what is
+	// older than ReplayWindow or exceeds their bytes, and a rule counts every event
+	// only while its worker is less than that behind.
 	Archived bool
 	// Receivers of notifications, by name.
 	Receivers []string

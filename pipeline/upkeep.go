@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/dermai/millrace/fence"
+	"github.com/dermai/millrace/schemas"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -26,6 +27,16 @@ func (c *Conn) Headroom(ctx context.Context, stream string) (used float64, err e
 	used = float64(info.State.Bytes) / float64(info.Config.MaxBytes)
 	c.metrics.fill.WithLabelValues(stream).Set(used)
 	return used, nil
+}
+
+// Archived tells whether the deployment has an archiver, as Apply was told last: then
+// nothing of telemetry goes by age.
+func (c *Conn) Archived(ctx context.Context) (bool, error) {
+	s, err := c.stream(ctx, schemas.Partition(0).Stream())
+	if err != nil {
+		return false, fmt.Errorf("whether there is an archiver: %w", err)
+	}
+	return s.CachedInfo().Config.MaxAge == 0, nil
 }
 
 // TrimBefore removes what a stream stored before a time, but never the last

@@ -1,6 +1,7 @@
 package stages
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,7 +15,7 @@ import (
 // SnapshotConfig is what the keeper of the control log needs.
 type SnapshotConfig struct {
 	Log     fence.Log
-	Trimmer fence.Trimmer
+	Trimmer fence.Trimmer // nil: the log is never trimmed
 	Clock   Clock
 	Rules   *rules.Cache // of the process; nil: none
 	// Every is the number of entries between snapshots. 0: 10,000.
@@ -28,54 +29,23 @@ type SnapshotConfig struct {
 // everything before it, and trims what is before an old one. Two of them do no
 // harm, since a snapshot is appended only behind the entry that it ends with.
 type Snapshot struct {
-	cfg     SnapshotConfig
-	control *Control
-	last    uint64 // sequence of the last snapshot, or of the first entry
-	old     []stored
-}
-
-// stored is a snapshot in the log.
-type stored struct {
-	seq  uint64
-	time int64
+	*Superseded
+	every uint64
 }
 
 // NewSnapshot prepares the keeper of the control log.
 func NewSnapshot(cfg SnapshotConfig) *Snapshot {
-	if cfg.Every == 0 {
-		cfg.Every = 10_000
-	}
-	if cfg.Keep == 0 {
-		cfg.Keep = 72 * time.Hour
-	}
-	m := &Snapshot{cfg: cfg, control: NewControl(cfg.Log, cfg.Clock, cfg.Rules)}
-	m.control.seen = m.see
-	return m
-}
-
-// see notes the snapshots that go by.
-func (m *Snapshot) see(e fence.Entry, entry *schemas.ControlEntry) {
-	if m.last == 0 || entry.Snapshot != nil {
-		m.last = e.Seq
-	}
-	if entry.Snapshot != nil {
-		m.old = append(m.old, stored{e.Seq, e.Time})
-	}
+	return &Snapshot{NewSuperseded(cfg), cmp.Or(cfg.Every, 10_000)}
 }
 
 // Step implements Machine.
 func (m *Snapshot) Step(ctx context.Context) (bool, error) {
-	if _, err := m.control.Read(ctx); err != nil {
-		if errors.Is(err, errBehind) {
-			m.last, m.old = 0, nil
-		}
-		return false, err
+	covered, err := m.Covered(ctx)
+	if err == nil && covered > 0 {
+		err = m.Trim(ctx, schemas.StreamControl, "", covered+1)
 	}
-	if err := m.trim(ctx); err != nil {
+	if err != nil || m.control.last-m.last < m.every {
 		return false, err
-	}
-	if m.control.last-m.last < m.cfg.Every {
-		return false, nil
 	}
 	from, err := m.needed(ctx)
 	if err != nil {
@@ -87,23 +57,6 @@ func (m *Snapshot) Step(ctx context.Context) (bool, error) {
 		return false, nil // somebody else appended: again, behind that
 	}
 	return true, err
-}
-
-// trim forgets what is before the newest snapshot that is old enough.
-func (m *Snapshot) trim(ctx context.Context) error {
-	limit := m.cfg.Clock().Add(-m.cfg.Keep).UnixNano()
-	n := 0
-	for n < len(m.old) && m.old[n].time < limit {
-		n++
-	}
-	if n == 0 {
-		return nil
-	}
-	if err := m.cfg.Trimmer.Trim(ctx, schemas.StreamControl, "", m.old[n-1].seq); err != nil {
-		return err
-	}
-	m.old = m.old[n:]
-	return nil
 }
 
 // needed is the first tick whose rules somebody may still ask for: a reducer

@@ -20,13 +20,20 @@ import (
 func TestTrimBehindProof(t *testing.T) {
 	b := archivetest.NewBench(t)
 	registry := prometheus.NewRegistry()
-	a, err := archive.NewArchiver(b.Log, b.Store, archive.Config{
+	config := archive.Config{
 		Stream: "EVENTS_0", Now: b.Clock, Metrics: archive.NewMetrics(registry),
 		Trim: &archive.Trim{Trimmer: b.Log, Covered: func(context.Context) (uint64, error) { return 1000, nil }},
-	})
-	if err != nil {
-		t.Fatal(err)
 	}
+	var a *archive.Archiver
+	begin := func() {
+		t.Helper()
+		var err error
+		a, err = archive.NewArchiver(b.Log, b.Store, config)
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	begin()
 	for range 8 {
 		b.Put("events.0.log.api.l1", event)
 		archivetest.Drain(t, a)
@@ -61,6 +68,9 @@ func TestTrimBehindProof(t *testing.T) {
 	write(objects[2], bad)
 	b.Now += int64(73 * time.Hour)
 	want("a damaged object", 3, 1)
+	b.Now += int64(100 * 24 * time.Hour)
+	begin()
+	want("a damaged object that a new archiver finds after a long time", 3, 1)
 	if err := os.Remove(path(objects[2])); err != nil {
 		t.Fatal(err)
 	}

@@ -24,42 +24,22 @@ const hurry = 20
 
 // keeper is a process that archives. Several race.
 type keeper struct {
-	w       *world
-	control *stages.Control
-	streams map[string]*archive.Archiver
-	pause   int64
+	w          *world
+	control    *stages.Control
+	superseded *stages.Superseded
+	streams    map[string]*archive.Archiver
+	pause      int64
 }
 
 func (w *world) newKeeper() *keeper {
-	return &keeper{w: w, control: stages.NewControl(w.broker, w.clock(0), &w.rules), streams: map[string]*archive.Archiver{}}
+	return &keeper{
+		w: w, control: stages.NewControl(w.broker, w.clock(0), &w.rules), superseded: stages.NewSuperseded(w.snapshots(keeping{w})),
+		streams: map[string]*archive.Archiver{},
+	}
 }
 
 // clock is what an archiver goes by.
 func (k *keeper) clock() time.Time { return time.Unix(0, start+(k.w.broker.now-start)*hurry) }
-
-// lasting is the broker as archivers see it: the control log is kept for 72 hours,
-// which is longer than any of them sleeps.
-type lasting struct{ *broker }
-
-func (l lasting) whole(name string, fn func()) {
-	if s := l.stream(name); name == schemas.StreamControl {
-		defer func(low uint64) { s.low = low }(s.low)
-		s.low = 1
-	}
-	fn()
-}
-
-// Read implements fence.Log.
-func (l lasting) Read(ctx context.Context, name string, from uint64, limit int) (found []fence.Entry, err error) {
-	l.whole(name, func() { found, err = l.broker.Read(ctx, name, from, limit) })
-	return found, err
-}
-
-// Info implements fence.Log.
-func (l lasting) Info(ctx context.Context, name string) (info fence.Info, err error) {
-	l.whole(name, func() { info, err = l.broker.Info(ctx, name) })
-	return info, err
-}
 
 // add begins to archive a stream.
 func (k *keeper) add(c archive.Config) {
@@ -67,14 +47,19 @@ func (k *keeper) add(c archive.Config) {
 		return
 	}
 	c.CutBytes, c.CutAge, c.Now = int64(500+k.w.dice.Intn(6000)), time.Duration(1+k.w.dice.Intn(100))*time.Second, k.clock
-	a, err := archive.NewArchiver(lasting{k.w.broker}, k.w.store, c)
+	if c.Stream == schemas.StreamControl { // so that a run sees it trimmed many times
+		c.CutBytes, c.CutAge = 500, time.Second
+	}
+	a, err := archive.NewArchiver(k.w.broker, k.w.store, c)
 	must(err)
 	k.streams[c.Stream] = a
 }
 
 // look begins to archive the partitions that the control log has opened.
 func (k *keeper) look() {
-	k.add(archive.Config{Stream: schemas.StreamControl})
+	k.add(archive.Config{Stream: schemas.StreamControl, Trim: &archive.Trim{
+		Trimmer: k.superseded, Covered: k.superseded.Covered, Replay: time.Nanosecond,
+	}})
 	k.add(archive.Config{Stream: schemas.StreamAlerts})
 	if _, err := k.control.Read(k.w.ctx); fence.IsIncident(err) {
 		k.w.errs = append(k.w.errs, err)

@@ -115,11 +115,12 @@ func (w *world) newEvaluator() *evaluator {
 	return e
 }
 
-// newSnapshot keeps the control log so short that a run sees many snapshots.
-func (w *world) newSnapshot() *stages.Snapshot {
-	return stages.NewSnapshot(stages.SnapshotConfig{
-		Log: w.broker, Trimmer: keeping{w}, Clock: w.clock(0), Rules: &w.rules, Every: 12, Keep: 5 * time.Second,
-	})
+// newSnapshot takes snapshots of the control log, which archivers trim.
+func (w *world) newSnapshot() *stages.Snapshot { return stages.NewSnapshot(w.snapshots(nil)) }
+
+// snapshots are so many that a run sees many.
+func (w *world) snapshots(trimmer fence.Trimmer) stages.SnapshotConfig {
+	return stages.SnapshotConfig{Log: w.broker, Trimmer: trimmer, Clock: w.clock(0), Rules: &w.rules, Every: 8, Keep: 2 * time.Second}
 }
 
 // keeping purges streams for the machines, and keeps the whole for the
@@ -128,9 +129,11 @@ type keeping struct{ w *world }
 
 func (k keeping) Trim(_ context.Context, name, _ string, seq uint64) error {
 	s := k.w.broker.stream(name)
-	if name == schemas.StreamControl {
+	switch {
+	case seq <= s.low:
+	case name == schemas.StreamControl:
 		k.w.stats.Snapshots++
-	} else {
+	default:
 		k.w.stats.Purged += int(seq - s.low)
 	}
 	s.low = max(s.low, seq)

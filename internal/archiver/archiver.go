@@ -68,8 +68,12 @@ type archiver struct {
 func Run(ctx context.Context, c Config) error {
 	a := &archiver{c, archive.NewMetrics(c.Registry)}
 	streams, ctx := errgroup.WithContext(ctx)
-	for _, name := range []string{schemas.StreamControl, schemas.StreamAlerts} {
-		streams.Go(func() error { return a.stream(ctx, archive.Config{Stream: name}) })
+	for _, kept := range []func(Log, stages.Clock) archive.Config{Control, Alerts} {
+		streams.Go(func() error {
+			log := a.Conn.Log()
+			defer log.Close()
+			return a.stream(ctx, kept(log, time.Now))
+		})
 	}
 	streams.Go(func() error { return a.partitions(ctx, streams) })
 	if a.Compact != nil {

@@ -270,7 +270,8 @@ func TestRestore(t *testing.T) {
 	}{
 		{"events", "EVENTS_0", newRestoring},
 		{"audit", "AUDIT", newRestoring},
-		{"on three servers", "EVENTS_0", replicated},
+		{"events on three servers", "EVENTS_0", replicated},
+		{"audit on three servers", "AUDIT", replicated},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r, stream := c.deployment(t), c.stream
