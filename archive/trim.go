@@ -185,11 +185,14 @@ func (a *Archiver) forgettable(ctx context.Context, info fence.Info, covered uin
 			continue // trimmed before
 		}
 		if q.arrival < 0 {
-			x, _, err := ReadIndex(ctx, a.store, q.object)
-			if err != nil {
+			switch _, x, _, err := load(ctx, a.store, q.object.Key); {
+			case errors.Is(err, ErrNotFound):
+				q.arrival = 0 // what was removed behind its segment is older than what stays
+			case err != nil:
 				return n, seq, err
+			default:
+				q.arrival = x.ArrivalTo
 			}
-			q.arrival = x.ArrivalTo
 		}
 		if q.arrival >= keep {
 			break
