@@ -27,6 +27,11 @@ type Config struct {
 	// of stopping with an incident.
 	NextGeneration bool
 
+	// Segments reads the messages of a segment: where a stream was rewound to before
+	// what objects hold, the next generation begins where the two differ. nil: what
+	// segments alone hold is taken for different, and archived again.
+	Segments func(ctx context.Context, c Chain, s Segment, fn func(*Record) error) error
+
 	// Trim, if set, lets the stream forget what is archived. Not for ALERTS and
 	// CONTROL.
 	Trim *Trim

@@ -102,32 +102,47 @@ func readDeclaration(ctx context.Context, store Store, c Chain) (*declaration, e
 // common is the last sequence up to which the chain and the stream hold the same
 // messages. What the stream has been trimmed of was the same.
 func (a *Archiver) common(ctx context.Context, info fence.Info) (same uint64, err error) {
-	first, ok, err := firstObject(ctx, a.store, a.tip.prefix(), "")
+	m, err := ReadManifest(ctx, a.store, a.tip.Chain)
 	if err != nil {
 		return 0, err
 	}
-	if n, err := ParseKey(first.Key); ok && err == nil && n.First > info.First {
-		info.First = n.First // what was compacted and removed since was the same
+	rest, err := m.Rest(ctx, a.store)
+	if err != nil {
+		return 0, err
 	}
 	same = info.First - 1
 	var entries []fence.Entry
 	differ := errors.New("differ")
-	f := Filter{From: info.First, To: info.Last}
-	err = catChain(ctx, a.store, a.tip.Chain, &f, func(r *Record) error {
+	compare := func(r *Record) error {
+		if r.Seq < info.First {
+			return nil
+		}
 		for len(entries) > 0 && entries[0].Seq < r.Seq {
 			entries = entries[1:]
 		}
-		if len(entries) == 0 {
+		if len(entries) == 0 && r.Seq <= info.Last {
 			if entries, err = a.log.Read(ctx, a.cfg.Stream, r.Seq, batch); err != nil {
 				return err
 			}
 		}
-		if len(entries) == 0 || entries[0].Seq != r.Seq || markOf(&entries[0]) != markOf(r.entry()) {
+		if len(entries) == 0 || !r.of(&entries[0]) {
 			return differ
 		}
 		same = r.Seq
 		return nil
-	})
+	}
+	for _, s := range m.Segments {
+		if a.cfg.Segments != nil && s.Last >= info.First && err == nil {
+			err = a.cfg.Segments(ctx, m.Chain, s, compare)
+		}
+	}
+	var tip Tip
+	for i, o := range rest {
+		behind := i+1 == len(rest) || rest[i+1].Name.First > info.First
+		if behind && err == nil {
+			_, err = catObject(ctx, a.store, o, &tip, &Filter{From: info.First}, compare)
+		}
+	}
 	if err != nil && !errors.Is(err, differ) {
 		return 0, err
 	}

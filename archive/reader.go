@@ -33,6 +33,13 @@ func (r *Record) entry() *fence.Entry {
 	return &fence.Entry{Seq: r.Seq, Time: r.Time, Subject: r.Subject, Header: r.Header, Data: r.Payload}
 }
 
+// of tells whether a record, whose payload may have been unpacked, is of an entry:
+// where a stream gives a sequence again, it does not give the same nanosecond with it.
+func (r *Record) of(e *fence.Entry) bool {
+	return r.Seq == e.Seq && r.Time == e.Time && r.Subject == e.Subject && bytes.Equal(appendHeader(nil, r.Header), appendHeader(nil, e.Header)) &&
+		(r.Unpacked || bytes.Equal(r.Payload, e.Data))
+}
+
 // CorruptError says that an object is not as it was written. No retry mends it.
 type CorruptError struct {
 	Offset int64  // bytes from the object's beginning

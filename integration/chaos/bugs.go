@@ -53,6 +53,8 @@ var bugs = []bug{
 	{name: "L0 key by last sequence", pkg: "archive", test: "TestModel"},
 	{name: "position moved before the put", pkg: "archive", test: "TestModel"},
 	{name: "loser of a put not adopted", faults: "none"},
+	{name: "late archiver adopts", pkg: "integration/sim", test: "TestRuns"},
+	{name: "late archiver's object counts", pkg: "archive/compact", test: "TestLate"},
 	{name: "rewind not noticed", pkg: "archive", test: "TestArchiverStopsAtRewind"},
 	{name: "shed not counted", pkg: "pipeline", test: "TestBackPressure"},
 	{name: "redrive without dedup", pkg: "pipeline", test: "TestRedriveToConsumer"},

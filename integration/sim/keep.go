@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/dermai/millrace/archive"
@@ -21,6 +22,13 @@ import (
 // hurry is how much faster the clock of an archiver runs: it looks once a minute
 // for what may be purged.
 const hurry = 20
+
+// replay is for how many hours streams keep what is archived, and grace for how many
+// objects stay beside their segments: as in a deployment.
+const (
+	replay = 72
+	grace  = 96
+)
 
 // keeper is a process that archives. Several race.
 type keeper struct {
@@ -69,7 +77,7 @@ func (k *keeper) look() {
 		k.add(archive.Config{
 			Stream: p.Stream(), Floor: func(context.Context) (int64, error) { return floor, nil },
 			Trim: &archive.Trim{
-				Trimmer: keeping{k.w}, Replay: time.Nanosecond,
+				Trimmer: keeping{k.w}, Replay: replay * k.w.hour,
 				Covered: func(ctx context.Context) (uint64, error) { return archiver.Covered(ctx, k.w.broker, p) },
 			},
 		})
@@ -80,42 +88,50 @@ func (k *keeper) look() {
 func (w *world) archive() {
 	w.store.deliver()
 	for i, k := range w.keepers {
+		if w.broker.now < k.pause {
+			continue
+		}
 		if w.dice.chance(60) {
 			w.stats.KeeperCrashes++
 			w.broker.note("archiver %d dies", i)
 			k = w.newKeeper()
 			w.keepers[i] = k
 		}
-		if w.dice.chance(80) {
-			k.pause = w.broker.now + int64(w.dice.Intn(100))*unit
-		}
-		if w.broker.now < k.pause || !w.dice.chance(3) {
-			continue
-		}
-		k.look()
-		for _, name := range slices.Sorted(maps.Keys(k.streams)) {
-			_, err := k.streams[name].Step(w.ctx)
-			switch {
-			case fence.IsIncident(err):
-				w.errs = append(w.errs, err)
-			case errors.Is(err, errCrash):
-				w.stats.KeeperCrashes++
-				w.broker.note("archiver %d dies in a put", i)
-				w.keepers[i] = w.newKeeper()
-			}
-			if w.keepers[i] != k {
-				break
-			}
+		if w.dice.chance(60) {
+			k.pause = w.broker.now + int64(w.dice.Intn(150))*unit
+		} else if w.dice.chance(3) {
+			w.act(k, func() { w.keep(i) })
 		}
 	}
 }
 
-// newCompactor makes a compactor of those that race. All of a run have one size. The
-// objects stay beside their segments: a run is shorter than the grace.
+// keep lets an archiver make a step of each stream.
+func (w *world) keep(i int) {
+	k := w.keepers[i]
+	k.look()
+	for _, name := range slices.Sorted(maps.Keys(k.streams)) {
+		_, err := k.streams[name].Step(w.ctx)
+		switch {
+		case fence.IsIncident(err):
+			w.errs = append(w.errs, err)
+		case errors.Is(err, errCrash):
+			w.stats.KeeperCrashes++
+			w.broker.note("archiver %d dies in a put", i)
+			w.keepers[i] = w.newKeeper()
+			return
+		case err != nil && strings.Contains(err.Error(), "it slept"):
+			w.stats.Slept++
+			w.broker.note("archiver %d, %v", i, err)
+		}
+	}
+}
+
+// newCompactor makes a compactor of those that race. All of a run have one size, and
+// each a clock of its own.
 func (w *world) newCompactor() *compact.Compactor {
-	k := keeper{w: w}
+	k, skew := keeper{w: w}, time.Duration(w.dice.Intn(21)-10)*w.hour
 	c, err := compact.New(w.store, compact.Config{
-		Bytes: w.segment, Now: k.clock,
+		Bytes: w.segment, Grace: grace * w.hour, Now: func() time.Time { return k.clock().Add(skew) },
 		Committed: func(archive.Segment) { w.stats.Segments++ },
 	})
 	must(err)
@@ -129,9 +145,34 @@ func (w *world) compact() {
 		return
 	}
 	c := w.compacts[w.dice.Intn(len(w.compacts))]
-	if _, err := c.Step(w.ctx); err != nil && !errors.Is(err, errStore) && !errors.Is(err, errCrash) {
-		w.errs = append(w.errs, err)
+	w.act(c, func() {
+		if _, err := c.Step(w.ctx); err != nil && !errors.Is(err, errStore) && !errors.Is(err, errCrash) {
+			w.errs = append(w.errs, err)
+		}
+	})
+}
+
+// act lets a machine use the store. Nobody is in the middle of two actions at once.
+func (w *world) act(who any, fn func()) {
+	if slices.Contains(w.acting, who) {
+		return
 	}
+	w.acting = append(w.acting, who)
+	fn()
+	w.acting = w.acting[:len(w.acting)-1]
+}
+
+// meanwhile lets others act while a machine waits for the store.
+func (w *world) meanwhile() {
+	if w.broker.calm || len(w.acting) != 1 || !w.dice.chance(40) {
+		return
+	}
+	w.stats.Meanwhile++
+	if i := w.dice.Intn(len(w.keepers) + 1); i < len(w.keepers) {
+		w.act(w.keepers[i], func() { w.keep(i) })
+		return
+	}
+	w.compact()
 }
 
 // compactAll compacts all that makes a segment.
@@ -143,6 +184,57 @@ func (w *world) compactAll() error {
 		}
 	}
 	return nil
+}
+
+// look reads the archive while it is written, compacted and removed from: a reader
+// finds each message of a stream once, up to where the archive went at least when
+// somebody looked before, and when the stream forgot what it had. Verify finds nothing
+// but what archivers put that had slept, until a compactor removes it.
+func (w *world) look() {
+	if !w.dice.chance(100) {
+		return
+	}
+	w.stats.Looks++
+	w.act(w, func() {
+		if err := errors.Join(w.readable(), w.verified()); err != nil {
+			w.errs = append(w.errs, fmt.Errorf("while it is written: %w", err))
+		}
+	})
+}
+
+func (w *world) readable() error {
+	least := maps.Clone(w.found)
+	for p := range partitions {
+		name := schemas.Partition(p).Stream()
+		least[name] = max(least[name], int(w.broker.stream(name).low)-1)
+	}
+	kept, err := w.keptBy(patient{w.store})
+	if err != nil {
+		return err
+	}
+	for _, name := range slices.Sorted(maps.Keys(w.broker.streams)) {
+		s := w.broker.stream(name)
+		n := len(kept.stream(name).entries)
+		if n < least[name] || n > len(s.entries) {
+			return fmt.Errorf("the archive has %d messages of %s, and had %d; stored are %d", n, name, least[name], len(s.entries))
+		}
+		if err := same(name, s.entries[:n], kept.stream(name).entries); err != nil {
+			return err
+		}
+		w.found[name] = n
+	}
+	return nil
+}
+
+func (w *world) verified() error {
+	store := patient{w.store}
+	report, err := archive.Verify(w.ctx, store, archive.Options{Full: true, Segments: compact.Segments(store)})
+	for _, p := range report.Problems {
+		if !strings.Contains(p.What, "a ghost") && !strings.Contains(p.What, "another object than the one that was compacted") {
+			return fmt.Errorf("verify: %v", p)
+		}
+	}
+	return err
 }
 
 // archived reads back what the archive has, after a last archiver has stored the
@@ -173,17 +265,7 @@ func (w *world) archived() (fence.Log, error) {
 	if !report.OK() {
 		return nil, fmt.Errorf("archive: %v", report.Problems)
 	}
-	kept := &broker{dice: w.dice, now: w.broker.now, streams: map[string]*stream{}, calm: true}
-	err = query.Messages(w.ctx, w.store, archive.Filter{}, func(r *archive.Record) error {
-		s := kept.stream(r.Stream)
-		for uint64(len(s.entries))+1 < r.Seq {
-			s.hole()
-		}
-		s.entries = append(s.entries, fence.Entry{
-			Seq: r.Seq, Time: r.Time, Subject: r.Subject, Header: maps.Clone(r.Header), Data: bytes.Clone(r.Payload),
-		})
-		return nil
-	})
+	kept, err := w.keptBy(w.store)
 	if err != nil {
 		return nil, err
 	}
@@ -194,6 +276,22 @@ func (w *world) archived() (fence.Log, error) {
 		}
 	}
 	return kept, nil
+}
+
+// keptBy is what a reader finds in the archive, as a log.
+func (w *world) keptBy(s archive.Store) (*broker, error) {
+	kept := &broker{dice: w.dice, now: w.broker.now, streams: map[string]*stream{}, calm: true}
+	err := query.Messages(w.ctx, s, archive.Filter{}, func(r *archive.Record) error {
+		s := kept.stream(r.Stream)
+		for uint64(len(s.entries))+1 < r.Seq {
+			s.hole()
+		}
+		s.entries = append(s.entries, fence.Entry{
+			Seq: r.Seq, Time: r.Time, Subject: r.Subject, Header: maps.Clone(r.Header), Data: bytes.Clone(r.Payload),
+		})
+		return nil
+	})
+	return kept, err
 }
 
 // same compares a stream with its archive, where only ticks may be missing at the

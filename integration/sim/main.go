@@ -130,6 +130,8 @@ var needed = []string{
 	"loser of a put not adopted",
 	"purge ahead of the archive",
 	"L0 key by last sequence",
+	"late archiver adopts",
+	"late archiver's object counts",
 	"rewind not noticed",
 }
 

@@ -134,7 +134,7 @@ func (w *world) generations(p schemas.Partition, kept int, before []fence.Entry)
 	var keepers []*archive.Archiver
 	for range 2 {
 		k := w.newKeeper()
-		k.add(archive.Config{Stream: p.Stream(), NextGeneration: true})
+		k.add(archive.Config{Stream: p.Stream(), NextGeneration: true, Segments: compact.Segments(w.store)})
 		keepers = append(keepers, k.streams[p.Stream()])
 	}
 	for range 100 {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"sort"
+	"time"
 
 	"github.com/dermai/millrace/archive/compact"
 	"github.com/dermai/millrace/fence"
@@ -32,9 +33,9 @@ type Options struct {
 // Run makes one run. The error says what contradicts what; nil: everything
 // agrees.
 func Run(o Options) (Stats, error) {
-	w := &world{ctx: context.Background(), dice: newDice(o.Seed, o.Hush), tallied: map[string]int{}, told: map[string]int{}, aside: map[aside]bool{}}
+	w := &world{ctx: context.Background(), dice: newDice(o.Seed, o.Hush), tallied: map[string]int{}, told: map[string]int{}, aside: map[aside]bool{}, found: map[string]int{}}
 	w.broker = &broker{dice: w.dice, now: start, streams: map[string]*stream{}, stats: &w.stats, unsure: map[string]bool{}, trace: o.Trace}
-	w.store = &store{w: w, objects: map[string][]byte{}}
+	w.store = &store{w: w, objects: map[string][]byte{}, removed: map[string]bool{}}
 	w.begin()
 	w.faulty()
 	err := w.finish()
@@ -57,6 +58,7 @@ func (w *world) begin() {
 	for i := range 3 + w.dice.Intn(3) {
 		w.lanes = append(w.lanes, newLane(w, i, schemas.Partition(i%(partitions-1))))
 	}
+	w.hour = []time.Duration{time.Second, time.Second / 100}[w.dice.Intn(2)]
 	w.segment = int64(1000 + w.dice.Intn(12000))
 	w.perMinute = []int{2, 10, 0}[w.dice.Intn(3)]
 	w.workers = []*worker{w.newWorker(0), w.newWorker(1), w.newWorker(2)}
@@ -90,6 +92,7 @@ func (w *world) faulty() {
 			w.tell()
 			w.archive()
 			w.compact()
+			w.look()
 		}
 	}
 }

@@ -13,12 +13,14 @@ import (
 )
 
 // store is a model of an object store: puts fail, lose their answers, or arrive
-// when nobody waits for them any more.
+// when nobody waits for them any more. Between any two calls of a machine others may
+// act.
 type store struct {
 	w       *world
 	objects map[string][]byte
 	keys    []string // of the objects, in order
 	late    []latePut
+	removed map[string]bool
 }
 
 type latePut struct {
@@ -36,7 +38,10 @@ func (s *store) put(key string, body []byte) error {
 	if _, ok := s.objects[key]; ok {
 		return archive.ErrExists
 	}
-	s.objects[key] = body
+	if s.objects[key] = body; s.removed[key] {
+		s.w.stats.Ghosts++
+		s.w.broker.note("%s is there again", key)
+	}
 	i, _ := slices.BinarySearch(s.keys, key)
 	s.keys = slices.Insert(s.keys, i, key)
 	return nil
@@ -57,6 +62,7 @@ func (s *store) deliver() {
 func (s *store) Put(_ context.Context, key string, r io.Reader, _ int64) error {
 	body, err := io.ReadAll(r)
 	must(err)
+	s.w.meanwhile()
 	fault := s.w.dice.Intn(12)
 	if s.w.broker.calm {
 		return s.put(key, body)
@@ -81,12 +87,17 @@ func (s *store) Put(_ context.Context, key string, r io.Reader, _ int64) error {
 
 // Get implements archive.Store.
 func (s *store) Get(_ context.Context, key string, off, n int64) (io.ReadCloser, error) {
-	body, ok := s.objects[key]
-	switch {
-	case !ok:
-		return nil, archive.ErrNotFound
-	case !s.w.broker.calm && s.w.dice.chance(20):
+	s.w.meanwhile()
+	if s.objects[key] != nil && !s.w.broker.calm && s.w.dice.chance(20) {
 		return nil, errStore
+	}
+	return s.get(key, off, n)
+}
+
+func (s *store) get(key string, off, n int64) (io.ReadCloser, error) {
+	body, ok := s.objects[key]
+	if !ok {
+		return nil, archive.ErrNotFound
 	}
 	body = body[min(off, int64(len(body))):]
 	if n >= 0 {
@@ -98,6 +109,7 @@ func (s *store) Get(_ context.Context, key string, off, n int64) (io.ReadCloser,
 // List implements archive.Store.
 func (s *store) List(_ context.Context, prefix, after string) iter.Seq2[archive.Object, error] {
 	return func(yield func(archive.Object, error) bool) {
+		s.w.meanwhile()
 		i, found := slices.BinarySearch(s.keys, max(prefix, after))
 		if found && s.keys[i] == after {
 			i++
@@ -108,4 +120,33 @@ func (s *store) List(_ context.Context, prefix, after string) iter.Seq2[archive.
 			}
 		}
 	}
+}
+
+// Remove implements archive.Remover.
+func (s *store) Remove(_ context.Context, key string) error {
+	must(archive.Removable(key))
+	s.w.meanwhile()
+	fault := s.w.dice.Intn(16)
+	if !s.w.broker.calm && fault == 0 {
+		return errStore
+	}
+	if i, ok := slices.BinarySearch(s.keys, key); ok {
+		s.keys = slices.Delete(s.keys, i, i+1)
+		delete(s.objects, key)
+		s.removed[key] = true
+		s.w.stats.Removed++
+	}
+	if !s.w.broker.calm && fault == 1 {
+		return errStore
+	}
+	return nil
+}
+
+// patient is the store as somebody sees it who asks again where it fails.
+type patient struct{ *store }
+
+// Get implements archive.Store.
+func (s patient) Get(_ context.Context, key string, off, n int64) (io.ReadCloser, error) {
+	s.w.meanwhile()
+	return s.get(key, off, n)
 }

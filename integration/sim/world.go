@@ -31,7 +31,8 @@ type Stats struct {
 	Full, GivenUp, Accepted                        int
 	TellerCrashes, Notifications, Digests, Repeats int
 	KeeperCrashes, Objects, Purged                 int
-	Segments                                       int
+	Segments, Removed, Slept, Ghosts               int
+	Looks, Meanwhile                               int
 	Rewinds, Noticed, Lost, Suspect                int
 	Choices                                        int
 }
@@ -61,7 +62,10 @@ type world struct {
 	tellers   []*teller
 	keepers   []*keeper
 	compacts  []*compact.Compactor
-	segment   int64 // bytes of objects that make one
+	segment   int64          // bytes of objects that make one
+	hour      time.Duration  // of a deployment, by the clock of archivers
+	acting    []any          // who waits for the store, and who acts meanwhile
+	found     map[string]int // messages of a stream that somebody found in the archive
 	store     *store
 	lanes     []*lane
 	events    int            // sent

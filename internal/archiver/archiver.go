@@ -189,7 +189,7 @@ func (a *archiver) stream(ctx context.Context, c archive.Config) error {
 	log := a.Conn.Log()
 	defer log.Close()
 	c.CutBytes, c.CutAge, c.Metrics = a.CutBytes, a.CutAge, a.metrics
-	c.NextGeneration = true
+	c.NextGeneration, c.Segments = true, compact.Segments(a.Store)
 	c.Log = a.Log.With().Str("stream", c.Stream).Logger()
 	machine, err := archive.NewArchiver(log, a.Store, c)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/dermai/millrace/archive"
+	"github.com/dermai/millrace/archive/compact"
 	"github.com/dermai/millrace/fence"
 	"github.com/dermai/millrace/pipeline"
 	"github.com/dermai/millrace/schemas"
@@ -53,7 +54,7 @@ func Flush(ctx context.Context, conn *pipeline.Conn, store archive.Store, each f
 
 // flush archives one stream up to where it ends now.
 func flush(ctx context.Context, log fence.Log, store archive.Store, c archive.Config) (archive.Tip, error) {
-	c.NextGeneration = true
+	c.NextGeneration, c.Segments = true, compact.Segments(store)
 	a, err := archive.NewArchiver(log, store, c)
 	if err != nil {
 		return archive.Tip{}, err
