@@ -18,8 +18,9 @@ func (a *Archiver) rewound(ctx context.Context, info fence.Info, what string) er
 	}
 	for _, c := range found {
 		if c.Epoch.Created == info.Created && c.Epoch.Generation > a.tip.Epoch.Generation {
-			a.loaded = false
-			return nil
+			err := a.flush(ctx) // what only this archiver still has belongs to the old one
+			a.loaded = a.loaded && err != nil
+			return err
 		}
 	}
 	next := a.tip.Chain
@@ -31,9 +32,7 @@ func (a *Archiver) rewound(ctx context.Context, info fence.Info, what string) er
 	if d == nil && !a.cfg.NextGeneration {
 		return fence.Incident(a.cfg.Stream, "rewound: %s; it lost messages that it had accepted: find out why, then open its next generation", what)
 	}
-	// What the stream lost and only this archiver still has belongs to the old
-	// generation.
-	if err := a.flush(ctx); err != nil {
+	if err := a.flush(ctx); err != nil { // as above
 		return err
 	}
 	if d != nil {

@@ -5,6 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"maps"
+	"time"
 
 	"github.com/dermai/millrace/fence"
 	"github.com/dermai/millrace/internal/chaos"
@@ -107,6 +110,57 @@ func (a *Archiver) adopt(ctx context.Context, key string) error {
 	}
 	a.cfg.Metrics.adoptions.WithLabelValues(a.cfg.Stream).Inc()
 	a.trim.stored(tip)
+	held, own, opened := a.open, bytes.Clone(a.buf.Bytes()), a.opened
 	a.begin(tip)
+	if held.Next() <= a.open.Next() || chaos.Bug("adopter drops the rest") {
+		return nil
+	}
+	return a.carry(held, own, opened)
+}
+
+// carry takes over what this archiver held itself behind an object that it has adopted:
+// the stream may have lost it meanwhile, and nobody else have read it.
+func (a *Archiver) carry(held *Writer, body []byte, opened time.Time) error {
+	r := newPartialReader(bytes.NewReader(body), 0, new(codec))
+	for {
+		rec, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return fmt.Errorf("take over what is in hand: %w", err)
+		}
+		if rec.Seq < a.open.Next() {
+			continue
+		}
+		if a.open.day(rec.Time) != a.open.x.Day {
+			return nil // the stream is read again from here on
+		}
+		if err := a.carryMissing(held, rec.Seq-1, opened); err != nil {
+			return err
+		}
+		e := rec.entry()
+		e.Data, e.Header = bytes.Clone(e.Data), maps.Clone(e.Header)
+		if err := a.open.Write(e); err != nil {
+			return err
+		}
+		if !tick(e) {
+			a.opened = opened
+		}
+	}
+	return a.carryMissing(held, held.x.Last, opened)
+}
+
+// carryMissing takes over what was recorded as missing up to a sequence.
+func (a *Archiver) carryMissing(held *Writer, to uint64, opened time.Time) error {
+	for _, m := range held.x.Missing {
+		if m.To < a.open.Next() || m.From > to {
+			continue
+		}
+		if err := a.open.Miss(min(m.To, to), m.Reason); err != nil {
+			return err
+		}
+		a.opened = opened
+	}
 	return nil
 }

@@ -212,3 +212,37 @@ func TestTrim(t *testing.T) {
 	b.numbered("x", "y", "z")
 	wantIncident(t, drain(t.Context(), b.archiver(t, archive.Config{Trim: trim})), "rewound")
 }
+
+// TestAdopterKeepsTheRest: of two archivers that hold different ends of what a stream
+// lost, the one with more keeps the rest when it adopts the other's object.
+func TestAdopterKeepsTheRest(t *testing.T) {
+	for what, lose := range map[string]func(*bench){
+		"lost its tail": func(b *bench) { b.log.Rewind("EVENTS_0", 1) },
+		"made again":    func(b *bench) { b.now += int64(time.Second); b.log.Recreate("EVENTS_0") },
+	} {
+		t.Run(what, func(t *testing.T) {
+			b := newBench(t)
+			short := b.archiver(t, archive.Config{NextGeneration: true})
+			long := b.archiver(t, archive.Config{NextGeneration: true})
+			b.numbered("a", "b")
+			mustDrain(t, short)
+			b.numbered("c")
+			b.put(tickSubject, "")
+			b.numbered("d")
+			mustDrain(t, long)
+			lose(b)
+			mustFlush(t, short)
+			mustFlush(t, long)
+			var got []string
+			for _, r := range b.cat(t, archive.Filter{}) {
+				if len(r.Payload) > 0 {
+					got = append(got, fmt.Sprintf("%d %.1s", r.Seq, string(r.Payload[6:])))
+				}
+			}
+			if diff := cmp.Diff([]string{"1 a", "2 b", "3 c", "5 d"}, got); diff != "" {
+				t.Errorf("messages (-want +got):\n%s", diff)
+			}
+			b.verify(t)
+		})
+	}
+}

@@ -24,7 +24,7 @@ func Incident(where, format string, args ...any) error {
 // IsIncident tells that stepping a machine on is of no use.
 func IsIncident(err error) bool {
 	var incident *IncidentError
-	return errors.As(err, &incident) || errors.Is(err, ErrRewound)
+	return errors.As(err, &incident) || errors.Is(err, ErrRewound) || errors.Is(err, ErrRecreated)
 }
 
 // Missing turns a missing head into the incident that it is, since a genesis

@@ -58,7 +58,8 @@ type Log interface {
 	// which goes on where the one before ended; what is stored meanwhile may show up
 	// a moment later.
 	// ErrRewound if from is beyond the sequence that comes next, and where what was
-	// read before it is known to be another message now.
+	// read before it is known to be another message now; ErrRecreated where the stream
+	// is known to be another than the one that Info told of last, or that was read.
 	Read(ctx context.Context, stream string, from uint64, max int) ([]Entry, error)
 	// Info returns the extent of a stream.
 	Info(ctx context.Context, stream string) (Info, error)
@@ -98,6 +99,9 @@ var (
 	// ErrRewound: the stream has not what was read from it. It lost its tail and
 	// gives sequences again, which is an incident.
 	ErrRewound = errors.New("the stream lost its tail")
+	// ErrRecreated: the stream is not the one that was read. It was deleted, and
+	// another made that gives its sequences again, which is an incident.
+	ErrRecreated = errors.New("the stream was deleted and made again")
 	// ErrFenced: another writer has claimed the subject. The caller drops all
 	// state that it holds for the subject and loads again.
 	ErrFenced = errors.New("fenced: the subject has another writer")

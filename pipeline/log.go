@@ -27,6 +27,7 @@ type Log struct {
 	conn    *Conn
 	streams map[string]jetstream.Stream
 	readers map[string]*reader
+	created map[string]int64 // of each stream, when it was last asked for, or first read
 	changed chan struct{}
 }
 
@@ -36,6 +37,7 @@ func (c *Conn) Log() *Log {
 		conn:    c,
 		streams: map[string]jetstream.Stream{},
 		readers: map[string]*reader{},
+		created: map[string]int64{},
 		changed: make(chan struct{}, 1),
 	}
 }
@@ -174,7 +176,11 @@ func (l *Log) Extent(ctx context.Context, stream string, read uint64) (fence.Inf
 		return fence.Info{}, fmt.Errorf("extent of %s: %w", stream, err)
 	}
 	info, err := l.conn.extent(ctx, s, read)
-	if r := l.readers[stream]; err == nil && r != nil && r.position() > info.Last+1 {
+	if err != nil {
+		return info, err
+	}
+	l.created[stream] = info.Created
+	if r := l.readers[stream]; r != nil && r.stale(info) {
 		l.closeReader(stream) // what it has is of the stream before
 	}
 	return info, err

@@ -211,12 +211,62 @@ func TestReaderNoticesRewind(t *testing.T) {
 				if len(entries) > 0 {
 					t.Fatalf("read %d after the stream was lost", entries[0].Seq)
 				}
-				if err != nil && !errors.Is(err, fence.ErrRewound) {
+				if err != nil && !errors.Is(err, fence.ErrRecreated) {
 					t.Fatal(err)
 				}
 				return err != nil
 			})
 		})
+	}
+}
+
+// Whoever reads on sees that the stream is another, also if it met none in between, had
+// read nothing, or begins elsewhere; and goes on in it once it has asked for its extent.
+func TestReaderNoticesAnotherStream(t *testing.T) {
+	for _, read := range []int{0, 10} {
+		for _, asked := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%d read, asked %t", read, asked), func(t *testing.T) {
+				s, js := partials(t)
+				l := newLog(t, s.Connect(t))
+				if asked {
+					if _, err := l.Info(t.Context(), "PARTIALS"); err != nil {
+						t.Fatal(err)
+					}
+				}
+				fill(t, js, read, 10)
+				readAll(t, l, 1, read)
+				if entries, err := l.Read(t.Context(), "PARTIALS", uint64(read+1), 10); len(entries) > 0 || err != nil {
+					t.Fatal(entries, err)
+				}
+				if err := js.DeleteStream(t.Context(), "PARTIALS"); err != nil {
+					t.Fatal(err)
+				}
+				if read > 0 {
+					pipelinetest.Within(t, "the reader sees that it is gone", func() bool {
+						_, err := l.Read(t.Context(), "PARTIALS", uint64(read+1), 10)
+						return err != nil
+					})
+				}
+				pipelinetest.Within(t, "the stream is made again", func() bool {
+					_, err := js.CreateStream(t.Context(), partialsConfig)
+					return err == nil
+				})
+				fill(t, js, 20, 10)
+				for _, from := range []uint64{uint64(read + 1), 1, 15} {
+					pipelinetest.Within(t, "it is another", func() bool {
+						entries, err := l.Read(t.Context(), "PARTIALS", from, 10)
+						if len(entries) > 0 {
+							t.Fatalf("read %d of another stream", entries[0].Seq)
+						}
+						return errors.Is(err, fence.ErrRecreated)
+					})
+				}
+				if _, err := l.Info(t.Context(), "PARTIALS"); err != nil {
+					t.Fatal(err)
+				}
+				readAll(t, l, 1, 20)
+			})
+		}
 	}
 }
 

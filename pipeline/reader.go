@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/dermai/millrace/fence"
+	"github.com/dermai/millrace/internal/chaos"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -30,11 +31,12 @@ func (l *Log) Read(ctx context.Context, stream string, from uint64, most int) ([
 			return nil, fmt.Errorf("read %s: %w", stream, err)
 		}
 		l.closeReader(stream)
-		r = startReader(l.conn, s, stream, from, l.wake)
+		r = startReader(l.conn, s, stream, l.created[stream], from, l.wake)
 		l.readers[stream] = r
 	}
 	for {
 		entries, owed, err := r.take(from, most)
+		l.created[stream] = cmp.Or(l.created[stream], r.epoch())
 		if errors.Is(err, errBehind) {
 			return nil, fmt.Errorf("read %s from %d: %w", stream, from, err)
 		}
@@ -87,6 +89,7 @@ type reader struct {
 	from    uint64        // everything from here on is in entries, or yet to come
 	next    uint64        // sequence after the last that was received
 	last    mark          // of that last message; zero: none was received
+	created int64         // of the stream that is read, Unix ns; 0: not known yet
 	there   uint64        // sequence that the stream goes to, as the last consumer began
 	void    uint64        // nothing is given up to here, though the stream goes so far
 	whole   bool          // there was all of it at hand once, or as much as there is memory for
@@ -113,12 +116,12 @@ const (
 	retryMost     = 2 * time.Second
 )
 
-func startReader(c *Conn, s jetstream.Stream, name string, from uint64, wake func()) *reader {
+func startReader(c *Conn, s jetstream.Stream, name string, created int64, from uint64, wake func()) *reader {
 	ctx, cancel := context.WithCancel(context.Background())
 	r := &reader{
 		conn: c, stream: s, name: name, wake: wake, limit: c.readAhead,
 		cancel: cancel, done: make(chan struct{}),
-		from: from, next: from, ended: from,
+		created: created, from: from, next: from, ended: from,
 	}
 	r.room.L = &r.mu
 	go func() {
@@ -201,7 +204,7 @@ func (r *reader) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		before := r.position()
 		err := r.follow(ctx)
-		if errors.Is(err, fence.ErrRewound) || errors.Is(err, jetstream.ErrStreamNotFound) {
+		if fence.IsIncident(err) || errors.Is(err, jetstream.ErrStreamNotFound) {
 			r.mu.Lock()
 			r.err = err
 			r.tell()
@@ -280,6 +283,9 @@ func (r *reader) follow(ctx context.Context) error {
 		defer done()
 		_ = r.stream.DeleteConsumer(ctx, name) // the broker forgets it anyway
 	}()
+	if _, err := r.extent(ctx); err != nil { // it may have been made again since it was looked at
+		return err
+	}
 	for delivered := uint64(0); ; {
 		if err := r.pull(ctx, consumer, &delivered); err != nil {
 			return cmp.Or(context.Cause(ctx), err)
@@ -319,13 +325,39 @@ func end(i fence.Info) uint64 {
 	return last
 }
 
-// extent checks that the stream has not lost what was read from it.
+// extent checks that the stream is the one that was read, and has not lost what was
+// read from it.
 func (r *reader) extent(ctx context.Context) (fence.Info, error) {
 	info, err := r.conn.extent(ctx, r.stream, r.position()-1)
-	if err == nil && r.position() > info.Last+1 {
-		err = fmt.Errorf("it ends at %d: %w", info.Last, fence.ErrRewound)
+	if err != nil {
+		return info, err
 	}
-	return info, err
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.created = cmp.Or(r.created, info.Created)
+	switch {
+	case info.Created != r.created && !chaos.Bug("another stream read on"):
+		return info, fmt.Errorf("it was created %s, and the one that was read %s: %w", stamp(info.Created), stamp(r.created), fence.ErrRecreated)
+	case r.next > info.Last+1:
+		return info, fmt.Errorf("it ends at %d: %w", info.Last, fence.ErrRewound)
+	}
+	return info, nil
+}
+
+func stamp(ns int64) string { return time.Unix(0, ns).UTC().Format(time.RFC3339Nano) }
+
+// stale tells that what is read is of another stream, or one with another end.
+func (r *reader) stale(info fence.Info) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.next > info.Last+1 || r.created != 0 && r.created != info.Created
+}
+
+// epoch is when the stream that is read was created, 0 if that is not known yet.
+func (r *reader) epoch() int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.created
 }
 
 // pull asks for as much as there is room for and takes it in.

@@ -15,6 +15,7 @@ const unit = 100_000_000 // ns
 
 // stream is a sequence of messages, with the clock of the server that leads it.
 type stream struct {
+	created int64         // Unix ns
 	entries []fence.Entry // sequence i+1
 	heads   map[string]uint64
 	low     uint64            // first sequence kept
@@ -54,7 +55,7 @@ func (b *broker) note(format string, args ...any) {
 func (b *broker) stream(name string) *stream {
 	s := b.streams[name]
 	if s == nil {
-		s = &stream{heads: map[string]uint64{}, trimmed: map[string]uint64{}, low: 1, skew: int64(b.dice.Intn(11)-5) * unit}
+		s = &stream{created: 1, heads: map[string]uint64{}, trimmed: map[string]uint64{}, low: 1, skew: int64(b.dice.Intn(11)-5) * unit}
 		b.streams[name] = s
 	}
 	return s
@@ -170,7 +171,7 @@ func (b *broker) Read(_ context.Context, name string, from uint64, limit int) ([
 // Info implements fence.Log.
 func (b *broker) Info(_ context.Context, name string) (fence.Info, error) {
 	s := b.stream(name)
-	return fence.Info{Created: 1, First: s.low, Last: uint64(len(s.entries))}, nil
+	return fence.Info{Created: s.created, First: s.low, Last: uint64(len(s.entries))}, nil
 }
 
 // Trim implements fence.Trimmer, for one subject.

@@ -36,6 +36,7 @@ type keeper struct {
 	control    *stages.Control
 	superseded *stages.Superseded
 	streams    map[string]*archive.Archiver
+	goesOn     bool // in another generation where a stream lost its tail
 	pause      int64
 }
 
@@ -54,6 +55,7 @@ func (k *keeper) add(c archive.Config) {
 	if k.streams[c.Stream] != nil {
 		return
 	}
+	c.NextGeneration, c.Segments = k.goesOn, compact.Segments(k.w.store)
 	c.CutBytes, c.CutAge, c.Now = int64(500+k.w.dice.Intn(6000)), time.Duration(1+k.w.dice.Intn(100))*time.Second, k.clock
 	if c.Stream == schemas.StreamControl { // so that a run sees it trimmed many times
 		c.CutBytes, c.CutAge = 500, time.Second

@@ -133,6 +133,10 @@ var needed = []string{
 	"late archiver adopts",
 	"late archiver's object counts",
 	"rewind not noticed",
+	"adopter drops the rest",
+	"recreation not noticed",
+	"epoch not looked at",
+	"position taken for another stream's",
 }
 
 // withoutEach takes the rules away one at a time, and wants a run to fail for each.

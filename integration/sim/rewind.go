@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,18 +15,31 @@ import (
 )
 
 // reader is the broker as one process reads it: it knows what it read last of a
-// stream, and sees when the stream has something else there (pipeline's reader looks
-// when its connection breaks, as that to a broker that crashed does).
+// stream, and which stream that was, and sees when there is something else (pipeline's
+// reader looks when its consumer ends, as that of a broker that crashed does, or of a
+// stream that is deleted).
 type reader struct {
 	*broker
-	last map[string]fence.Entry
+	last    map[string]fence.Entry
+	created map[string]int64
 }
 
-func (b *broker) reader() reader { return reader{b, map[string]fence.Entry{}} }
+func (b *broker) reader() reader {
+	return reader{b, map[string]fence.Entry{}, map[string]int64{}}
+}
+
+// Info implements fence.Log.
+func (r reader) Info(ctx context.Context, name string) (fence.Info, error) {
+	r.created[name] = r.stream(name).created
+	return r.broker.Info(ctx, name)
+}
 
 // Read implements fence.Log.
 func (r reader) Read(ctx context.Context, name string, from uint64, limit int) ([]fence.Entry, error) {
 	s := r.stream(name)
+	if r.created[name] = cmp.Or(r.created[name], s.created); r.created[name] != s.created {
+		return nil, fmt.Errorf("read %s from %d: %w", name, from, fence.ErrRecreated)
+	}
 	last := r.last[name]
 	goesOn := last.Seq > 0 && last.Seq+1 == from
 	if from > uint64(len(s.entries))+1 || goesOn && s.entries[last.Seq-1].Time != last.Time {
@@ -44,8 +58,7 @@ func (r reader) Read(ctx context.Context, name string, from uint64, limit int) (
 // did not keep what was synced or a backup is restored, lets publishers write there
 // again, and checks that whoever had read what is gone says so, that nothing counts
 // twice, and that the archive has both.
-func (w *world) rewind() error {
-	p := schemas.Partition(w.dice.Intn(partitions - 1))
+func (w *world) rewind(p schemas.Partition) error {
 	s := w.broker.stream(p.Stream())
 	before := s.entries
 	kept := len(before) - 1 - w.dice.Intn(min(20, len(before)))
@@ -131,46 +144,66 @@ func (w *world) noticed(p schemas.Partition, kept int, written []string) error {
 // generations checks that two archivers go on by themselves, and that the archive then
 // has what was lost and what was written since, each message once.
 func (w *world) generations(p schemas.Partition, kept int, before []fence.Entry) error {
-	var keepers []*archive.Archiver
-	for range 2 {
-		k := w.newKeeper()
-		k.add(archive.Config{Stream: p.Stream(), NextGeneration: true, Segments: compact.Segments(w.store)})
-		keepers = append(keepers, k.streams[p.Stream()])
-	}
+	keepers := w.newArchivers(p)
 	for range 100 {
-		a := keepers[w.dice.Intn(len(keepers))]
-		if _, err := a.Step(w.ctx); err != nil {
+		if _, err := keepers[w.dice.Intn(len(keepers))].Step(w.ctx); err != nil {
 			return fmt.Errorf("rewind: %w", err)
 		}
 	}
-	for _, a := range keepers {
-		if err := a.Flush(w.ctx); err != nil {
-			return fmt.Errorf("rewind: %w", err)
-		}
-	}
-	type message struct {
-		seq uint64
-		id  string
-	}
-	times := map[message]int{}
-	report, err := archive.Verify(w.ctx, w.store, archive.Options{
-		Full: true, Streams: []string{p.Stream()}, Segments: compact.Segments(w.store),
-		Each: func(r *archive.Record) error {
-			times[message{r.Seq, schemas.FrameID(r.Time, r.Subject, []byte(unpacked(r.Payload)))}]++
-			return nil
-		},
-	})
+	times, err := w.archivedOf(p, keepers)
 	if err != nil {
-		return err
+		return fmt.Errorf("rewind: %w", err)
 	}
-	if !report.OK() {
-		return fmt.Errorf("rewind: archive: %v", report.Problems)
-	}
+	created := w.broker.stream(p.Stream()).created
 	for _, e := range append(slices.Clip(before), w.broker.stream(p.Stream()).entries[kept:]...) {
-		n := times[message{e.Seq, schemas.FrameID(e.Time, e.Subject, []byte(unpacked(e.Data)))}]
+		n := times[messageOf(created, e)]
 		if n > 1 || n == 0 && len(e.Data) > 0 {
 			return fmt.Errorf("rewind: the archive has message %d of %s, which lost what was behind %d, %d times", e.Seq, p.Stream(), kept, n)
 		}
 	}
 	return nil
+}
+
+// newArchivers makes two archivers of a partition, as a deployment has them.
+func (w *world) newArchivers(p schemas.Partition) (list []*archive.Archiver) {
+	for range 2 {
+		k := w.newKeeper()
+		k.goesOn = true
+		k.look()
+		list = append(list, k.streams[p.Stream()])
+	}
+	return list
+}
+
+// message is one of a stream of that name.
+type message struct {
+	created int64 // of the stream
+	seq     uint64
+	id      string
+}
+
+func messageOf(created int64, e fence.Entry) message {
+	return message{created, e.Seq, schemas.FrameID(e.Time, e.Subject, []byte(unpacked(e.Data)))}
+}
+
+// archivedOf flushes archivers, and counts how often a full verification of the archive
+// gives each message of a partition.
+func (w *world) archivedOf(p schemas.Partition, keepers []*archive.Archiver) (map[message]int, error) {
+	for _, a := range keepers {
+		if err := a.Flush(w.ctx); err != nil {
+			return nil, err
+		}
+	}
+	times := map[message]int{}
+	report, err := archive.Verify(w.ctx, w.store, archive.Options{
+		Full: true, Streams: []string{p.Stream()}, Segments: compact.Segments(w.store),
+		Each: func(r *archive.Record) error {
+			times[messageOf(r.Epoch.Created, fence.Entry{Seq: r.Seq, Time: r.Time, Subject: r.Subject, Data: r.Payload})]++
+			return nil
+		},
+	})
+	if err == nil && !report.OK() {
+		err = fmt.Errorf("archive: %v", report.Problems)
+	}
+	return times, err
 }

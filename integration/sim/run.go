@@ -40,7 +40,8 @@ func Run(o Options) (Stats, error) {
 	w.faulty()
 	err := w.finish()
 	if err == nil {
-		err = w.rewind()
+		p := schemas.Partition(w.dice.Intn(partitions - 1))
+		err = errors.Join(w.rewind(p), w.recreate(1-p))
 	}
 	w.stats.Choices = w.dice.n
 	if o.Trace != nil {

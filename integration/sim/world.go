@@ -33,7 +33,7 @@ type Stats struct {
 	KeeperCrashes, Objects, Purged                 int
 	Segments, Removed, Slept, Ghosts               int
 	Looks, Meanwhile                               int
-	Rewinds, Noticed, Lost, Suspect                int
+	Rewinds, Recreated, Noticed, Lost, Suspect     int
 	Choices                                        int
 }
 
