@@ -1,9 +1,13 @@
 package backtest_test
 
 import (
+	"errors"
 	"testing"
+	"time"
 
+	"github.com/dermai/millrace/archive"
 	"github.com/dermai/millrace/archive/archivetest"
+	"github.com/dermai/millrace/backtest"
 	"github.com/dermai/millrace/backtest/daytest"
 )
 
@@ -11,3 +15,47 @@ import (
 
 func TestRecorded(t *testing.T) { daytest.Recorded(t, archivetest.NewBench(t).Store) }
 func TestDamaged(t *testing.T)  { daytest.Damaged(t, archivetest.NewBench(t).Store) }
+
+// TestAnotherEpoch: of a stream that was made again, or lost its tail, what is asked for
+// from before that is not passed over.
+func TestAnotherEpoch(t *testing.T) {
+	for what, lose := range map[string]func(*archivetest.Bench){
+		"made again":    func(b *archivetest.Bench) { b.Log.Recreate("EVENTS_0") },
+		"lost its tail": func(b *archivetest.Bench) { b.Log.Rewind("EVENTS_0", 0) },
+	} {
+		t.Run(what, func(t *testing.T) {
+			b := archivetest.NewBench(t)
+			a, err := archive.NewArchiver(b.Log, b.Store, archive.Config{Stream: "EVENTS_0", Now: b.Clock, NextGeneration: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			put := func(text string) {
+				b.Put("events.0.log.api.l1", text)
+				archivetest.Drain(t, a)
+			}
+			put("a")
+			put("b")
+			before := b.Now
+			b.Now += int64(time.Second)
+			lose(b)
+			put("x")
+			put("y")
+			source := &backtest.Archive{Store: b.Store}
+			for since, want := range map[int64]string{0: "unknown", before: "unknown", before + 1: "xy"} {
+				got := ""
+				for r, err := range source.Messages(t.Context(), "EVENTS_0", since) {
+					if unknown := (*backtest.UnknownError)(nil); errors.As(err, &unknown) {
+						got += "unknown"
+					} else if err != nil {
+						t.Fatal(err)
+					} else {
+						got += string(r.Payload)
+					}
+				}
+				if got != want {
+					t.Errorf("since %d: %q; want %q", since, got, want)
+				}
+			}
+		})
+	}
+}

@@ -40,22 +40,41 @@ func (a *Archive) chain(ctx context.Context, stream string) (c archive.Chain, ok
 // errEnough ends a reading whose rest is of no interest.
 var errEnough = errors.New("enough")
 
-// Messages implements Source.
+// Messages implements Source. UnknownError: the stream was made again, or lost its tail,
+// within the range.
 func (a *Archive) Messages(ctx context.Context, stream string, since int64) iter.Seq2[*archive.Record, error] {
 	return func(yield func(*archive.Record, error) bool) {
-		chain, ok, err := a.chain(ctx, stream)
-		if err == nil && ok {
-			err = a.cat(ctx, chain, archive.Filter{Since: since}, func(r *archive.Record) error {
-				if !yield(r, nil) {
-					return errEnough
-				}
-				return nil
-			})
-		}
+		err := a.messages(ctx, stream, since, func(r *archive.Record) error {
+			if !yield(r, nil) {
+				return errEnough
+			}
+			return nil
+		})
 		if err != nil && !errors.Is(err, errEnough) {
 			yield(nil, err)
 		}
 	}
+}
+
+func (a *Archive) messages(ctx context.Context, stream string, since int64, fn func(*archive.Record) error) error {
+	chains, err := archive.Chains(ctx, a.Store, "", stream)
+	if err != nil || len(chains) == 0 {
+		return err
+	}
+	last, needed := len(chains)-1, false // the epoch before
+	if last > 0 {
+		_, arrival, err := a.reach(ctx, chains[last-1])
+		if err != nil {
+			return err
+		}
+		needed = arrival >= since
+	}
+	return a.cat(ctx, chains[last], archive.Filter{Since: since}, func(r *archive.Record) error {
+		if needed {
+			return &UnknownError{Stream: stream, Begins: r.Arrival, Needed: since}
+		}
+		return fn(r)
+	})
 }
 
 // Has implements Source.
@@ -89,25 +108,31 @@ func (a *Archive) cat(ctx context.Context, chain archive.Chain, f archive.Filter
 	})
 }
 
-// end is the end of a stream's chain: the last sequence, and the arrival there.
+// end is the end of a stream's last chain: the last sequence, and the arrival there.
 func (a *Archive) end(ctx context.Context, stream string) (chain archive.Chain, last uint64, arrival int64, err error) {
 	chain, ok, err := a.chain(ctx, stream)
 	if err != nil || !ok {
 		return chain, 0, 0, err
 	}
+	last, arrival, err = a.reach(ctx, chain)
+	return chain, last, arrival, err
+}
+
+// reach is how far a chain goes.
+func (a *Archive) reach(ctx context.Context, chain archive.Chain) (last uint64, arrival int64, err error) {
 	m, err := archive.ReadManifest(ctx, a.Store, chain)
 	if err != nil {
-		return chain, 0, 0, err
+		return 0, 0, err
 	}
 	rest, err := m.Rest(ctx, a.Store)
 	if err != nil || len(rest) == 0 {
-		return chain, m.Through(), m.Tip.Arrival, err
+		return m.Through(), m.Tip.Arrival, err
 	}
 	x, _, err := archive.ReadIndex(ctx, a.Store, rest[len(rest)-1].Object)
 	if err != nil {
-		return chain, 0, 0, err
+		return 0, 0, err
 	}
-	return chain, x.Last, x.ArrivalTo, nil
+	return x.Last, x.ArrivalTo, nil
 }
 
 // Live is an archive and what the streams hold behind it.
