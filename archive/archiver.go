@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/dermai/millrace/fence"
@@ -184,6 +185,10 @@ func (a *Archiver) load(ctx context.Context, info fence.Info) error {
 		if c.Epoch.Created == info.Created {
 			chain = c // the latest generation comes last
 		}
+	}
+	if len(found) > 0 && !slices.Contains(found, chain) {
+		a.cfg.Log.Error().Str("epoch", chain.Epoch.String()).
+			Msg("archive: the stream was deleted and made again; what is archived stays, and the new one begins an epoch")
 	}
 	tip, err := a.loadTip(ctx, chain)
 	if err != nil {

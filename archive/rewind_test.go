@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/rs/zerolog"
 
 	"github.com/dermai/millrace/archive"
 )
@@ -141,7 +142,8 @@ func TestOneArchiverDeclaresGeneration(t *testing.T) {
 
 func TestArchiverBeginsAnotherEpoch(t *testing.T) {
 	b := newBench(t)
-	a := b.archiver(t, archive.Config{})
+	var said strings.Builder
+	a := b.archiver(t, archive.Config{Log: zerolog.New(&said)})
 	b.numbered("a", "b")
 	mustFlush(t, a)
 	b.numbered("c")
@@ -153,6 +155,9 @@ func TestArchiverBeginsAnotherEpoch(t *testing.T) {
 	wantTold(t, b, "0/1 a", "0/2 b", "0/3 c", "0/1 x")
 	if r := b.verify(t); len(r.Chains) != 2 {
 		t.Errorf("%d chains, want 2", len(r.Chains))
+	}
+	if n := strings.Count(said.String(), "made again"); n != 1 {
+		t.Errorf("it says %d times that the stream was made again, want once:\n%s", n, said.String())
 	}
 }
 
