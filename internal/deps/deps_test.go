@@ -58,7 +58,7 @@ var arrows = map[string]string{
 	"internal/app/ops":    "",
 	"internal/proof":      "schemas fence archive archive/compact",
 	"internal/replay":     "schemas fence archive archive/query",
-	"internal/archiver":   "schemas fence stages archive archive/compact archive/retain pipeline internal/app/ops internal/proof",
+	"internal/archiver":   "schemas fence internal/chaos stages archive archive/compact archive/retain pipeline internal/app/ops internal/proof",
 	"internal/processor":  "schemas fence rules rules/engine stages notify pipeline sinks internal/app/ops",
 	"internal/app":        "...",
 	"cmd/archiver":        "internal/app",
