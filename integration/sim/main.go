@@ -174,7 +174,9 @@ type Failure struct {
 // Runs makes runs with consecutive seeds on every core, and counts what happened
 // in all of them. The failures come in order of their seeds.
 func Runs(seed, seeds int64) (total Stats, failed []Failure) {
-	defer debug.SetGCPercent(debug.SetGCPercent(800)) // a run leaves much behind it, and nothing that lasts
+	// A run leaves much behind it, and nothing that lasts.
+	defer debug.SetGCPercent(debug.SetGCPercent(800))
+	defer debug.SetMemoryLimit(debug.SetMemoryLimit(4 << 30))
 	var (
 		mu   sync.Mutex
 		wg   sync.WaitGroup
