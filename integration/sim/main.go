@@ -131,7 +131,6 @@ var needed = []string{
 	"purge ahead of the archive",
 	"L0 key by last sequence",
 	"late archiver adopts",
-	"late archiver's object counts",
 	"rewind not noticed",
 	"adopter drops the rest",
 	"recreation not noticed",
