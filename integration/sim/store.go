@@ -114,8 +114,12 @@ func (s *store) List(_ context.Context, prefix, after string) iter.Seq2[archive.
 		if found && s.keys[i] == after {
 			i++
 		}
-		for _, key := range slices.Clone(s.keys[i:]) { // another may be put while they are listed
-			if !strings.HasPrefix(key, prefix) || !yield(archive.Object{Key: key, Size: int64(len(s.objects[key]))}, nil) {
+		var page []archive.Object // others may be put, and these removed, while they are looked at
+		for ; i < len(s.keys) && strings.HasPrefix(s.keys[i], prefix); i++ {
+			page = append(page, archive.Object{Key: s.keys[i], Size: int64(len(s.objects[s.keys[i]]))})
+		}
+		for _, o := range page {
+			if !yield(o, nil) {
 				return
 			}
 		}
