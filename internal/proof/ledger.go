@@ -114,10 +114,10 @@ func (l *ledger) end(lane string) {
 		clear(l.ended)
 		l.whole = false
 	}
-	l.ended[maphash.String(seed, lane)] = struct{}{}
+	l.ended[maphash.String(hashes, lane)] = struct{}{}
 }
 
-var seed = maphash.MakeSeed()
+var hashes = maphash.MakeSeed()
 
 // leave notes what a lane says of another, to be looked at when all is seen.
 func (l *ledger) leave(at left) {
@@ -133,7 +133,7 @@ func (l *ledger) settle() {
 	for _, at := range l.left {
 		lane := l.lanes[at.Lane]
 		if lane == nil {
-			if _, ended := l.ended[maphash.String(seed, at.Lane)]; ended || l.cut || !l.whole {
+			if _, ended := l.ended[maphash.String(hashes, at.Lane)]; ended || l.cut || !l.whole {
 				continue
 			}
 			lane = &Lane{Lane: at.Lane}
