@@ -32,8 +32,7 @@ type Config struct {
 	// segments alone hold is taken for different, and archived again.
 	Segments func(ctx context.Context, c Chain, s Segment, fn func(*Record) error) error
 
-	// Trim, if set, lets the stream forget what is archived. Not for ALERTS and
-	// CONTROL.
+	// Trim, if set, lets the stream forget what is archived.
 	Trim *Trim
 
 	Now     func() time.Time // nil: time.Now

@@ -10,8 +10,8 @@ import (
 )
 
 // Tick publishes a tick frame into a partition, a message without events that exists for
-// the broker's timestamp, and waits until it is stored. Twice does no harm, and none
-// neither.
+// the broker's timestamp, and waits until it is stored. Twice does no harm, nor
+// does none.
 func (c *Conn) Tick(ctx context.Context, p schemas.Partition) error {
 	ctx, done := c.within(ctx)
 	defer done()

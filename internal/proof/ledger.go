@@ -38,6 +38,7 @@ type left struct {
 	Stream, lane string // that says so
 	seq          uint64
 	arrival      int64
+	cut          bool // the beginnings of lanes may be deleted where it says so
 }
 
 func newLedger(report *Report, before *Report, whole bool) *ledger {
@@ -99,7 +100,7 @@ func (l *ledger) frame(r *archive.Record, h schemas.FrameHeader) {
 	lane.Counter, lane.Acked, lane.Seq, lane.Arrival = h.Counter, max(lane.Acked, h.Acked), r.Seq, r.Arrival
 	lane.Batch = cmp.Or(h.Batch, h.Counter)
 	if h.After.Lane != "" {
-		l.leave(left{h.After, r.Stream, lane.Lane, r.Seq, r.Arrival})
+		l.leave(left{h.After, r.Stream, lane.Lane, r.Seq, r.Arrival, l.cut})
 	}
 	if h.Final {
 		l.end(lane.Lane)
@@ -133,7 +134,7 @@ func (l *ledger) settle() {
 	for _, at := range l.left {
 		lane := l.lanes[at.Lane]
 		if lane == nil {
-			if _, ended := l.ended[maphash.String(hashes, at.Lane)]; ended || l.cut || !l.whole {
+			if _, ended := l.ended[maphash.String(hashes, at.Lane)]; ended || at.cut || !l.whole {
 				continue
 			}
 			lane = &Lane{Lane: at.Lane}
