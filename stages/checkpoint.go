@@ -7,11 +7,16 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/dermai/millrace/fence"
 	"github.com/dermai/millrace/rules/engine"
 	"github.com/dermai/millrace/schemas"
 )
+
+// keepWait is how long an evaluator waits for what it writes and trims beside its
+// decisions: where that stream's server is gone without a word, another has a leader.
+const keepWait = time.Second
 
 // partBytes is how much of packed state goes into one part of a checkpoint,
 // unless told otherwise.
@@ -135,6 +140,8 @@ func (m *Evaluate) checkpoint() error {
 // save writes the next part of a checkpoint, and after the last lets the next
 // message name it.
 func (m *Evaluate) save(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, keepWait)
+	defer cancel()
 	done, err := m.saver.step(ctx)
 	if done {
 		c := &m.check
@@ -272,13 +279,13 @@ func (m *Evaluate) newDecider() *engine.Decider {
 
 // trim forgets what no checkpoint that is named reads on from: older
 // checkpoints, and partials but for each subject's last message, which is its
-// reducer's position. What fails is tried again after the next decision.
+// reducer's position. What fails is trimmed behind the next checkpoint.
 func (m *Evaluate) trim(ctx context.Context) {
-	err := m.cfg.Trimmer.Trim(ctx, schemas.StreamCheckpoint, m.cfg.Class.Checkpoints(), m.check.previous)
+	ctx, cancel := context.WithTimeout(ctx, keepWait)
+	defer cancel()
+	_ = m.cfg.Trimmer.Trim(ctx, schemas.StreamCheckpoint, m.cfg.Class.Checkpoints(), m.check.previous)
 	for p, head := range m.heads {
-		err = errors.Join(err, m.cfg.Trimmer.Trim(ctx, schemas.StreamPartials, p.Partials(), min(m.check.trim, head)))
+		_ = m.cfg.Trimmer.Trim(ctx, schemas.StreamPartials, p.Partials(), min(m.check.trim, head))
 	}
-	if err == nil {
-		m.check.trim = 0
-	}
+	m.check.trim = 0
 }
