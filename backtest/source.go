@@ -210,10 +210,9 @@ func (l *Live) Has(ctx context.Context, stream string, seq uint64) (bool, error)
 	return len(entries) > 0 && entries[0].Seq == seq, err
 }
 
-// Ask publishes a tick into the control log and into every partition, so that
-// what is stored by now can be decided: their time has passed it. Twice does no
-// harm.
-func Ask(ctx context.Context, log fence.Log, ticker stages.Ticker) error {
+// Ask stores a tick in the control log and in every partition, so that what is
+// stored by now can be decided: their time has passed it. Twice does no harm.
+func Ask(ctx context.Context, log fence.Log, storeTick func(context.Context, schemas.Partition) error) error {
 	control := stages.NewControl(log, time.Now, nil)
 	if _, err := control.Read(ctx); err != nil {
 		return err
@@ -223,7 +222,7 @@ func Ask(ctx context.Context, log fence.Log, ticker stages.Ticker) error {
 	}
 	for _, class := range schemas.Classes {
 		for _, p := range control.Schedule().Partitions(class) {
-			if err := ticker.Tick(ctx, p); err != nil {
+			if err := storeTick(ctx, p); err != nil {
 				return err
 			}
 		}

@@ -9,10 +9,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Tick publishes a tick frame into a partition, a message without events that exists for
-// the broker's timestamp, and waits until it is stored. Twice does no harm, nor
-// does none.
-func (c *Conn) Tick(ctx context.Context, p schemas.Partition) error {
+// StoreTick stores a tick frame in a partition: a message without events that exists for
+// the broker's timestamp. Twice does no harm.
+func (c *Conn) StoreTick(ctx context.Context, p schemas.Partition) error {
 	ctx, done := c.within(ctx)
 	defer done()
 	if _, err := c.js.PublishMsg(ctx, &nats.Msg{Subject: p.Ticks()}, jetstream.WithRetryAttempts(0)); err != nil {
@@ -22,7 +21,7 @@ func (c *Conn) Tick(ctx context.Context, p schemas.Partition) error {
 	return nil
 }
 
-// Tick implements stages.Ticker. Unlike that of Conn it waits for nothing: a stream
+// Tick implements stages.Ticker. Unlike Conn.StoreTick it waits for nothing: a stream
 // without a leader would not answer, and an evaluator has other partitions to ask. What
 // shows that the tick frame is stored is the partition's time.
 func (l *Log) Tick(_ context.Context, p schemas.Partition) error {

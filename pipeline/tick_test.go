@@ -16,7 +16,7 @@ func TestTick(t *testing.T) {
 	s, c := deployed(t)
 	l := newLog(t, c)
 	for _, p := range []schemas.Partition{1, schemas.Audit} {
-		if err := errors.Join(c.Tick(t.Context(), p), l.Tick(t.Context(), p)); err != nil {
+		if err := errors.Join(c.StoreTick(t.Context(), p), l.Tick(t.Context(), p)); err != nil {
 			t.Fatal(err)
 		}
 		pipelinetest.Within(t, "both are stored", func() bool {
@@ -28,7 +28,7 @@ func TestTick(t *testing.T) {
 			t.Errorf("partition %s holds %+v, want two ticks", p, fs)
 		}
 	}
-	if err := c.Tick(t.Context(), 7); !errors.Is(err, fence.ErrUnknown) {
+	if err := c.StoreTick(t.Context(), 7); !errors.Is(err, fence.ErrUnknown) {
 		t.Errorf("tick of a partition without a stream: %v", err)
 	}
 	if err := l.Tick(t.Context(), 7); err != nil {

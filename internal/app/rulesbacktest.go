@@ -100,7 +100,7 @@ func (f *rangeFlags) open(ctx context.Context, s *session) (*backtesting, error)
 	}}
 	log := conn.Log()
 	defer log.Close()
-	if err := backtest.Ask(ctx, log, conn); err != nil {
+	if err := backtest.Ask(ctx, log, conn.StoreTick); err != nil {
 		b.close()
 		return nil, err
 	}
