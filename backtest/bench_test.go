@@ -149,7 +149,7 @@ func BenchmarkBacktest(b *testing.B) {
 				r := engine.NewReducer(s, p)
 				frames = read(p.Stream())
 				for _, e := range frames {
-					r.Arrive(e.Seq, e.Time)
+					r.Arrive(e.Seq, e.Time, e.Header)
 					for i, event := range stages.Events(e, true, p, e.Time) {
 						r.Fold(i, event)
 					}

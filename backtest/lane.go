@@ -78,7 +78,7 @@ func (l *lane) read(ctx context.Context) error {
 			reducer.Resume(schemas.Position{Seq: r.Seq - 1}, l.schedule.Floor(l.partition))
 		}
 		arrival := max(r.Arrival, l.schedule.Floor(l.partition))
-		settled := reducer.Arrive(r.Seq, arrival)
+		settled := reducer.Arrive(r.Seq, arrival, r.Header)
 		if r.Seq > next { // known with the ticks that are decided without them
 			b.missing = append(b.missing, Missing{l.partition.Stream(), next, r.Seq - 1})
 			if !settled {
@@ -95,9 +95,6 @@ func (l *lane) read(ctx context.Context) error {
 		b.messages++
 		if !settled {
 			return errors.New("backtest: a tick beyond the control log is of interest")
-		}
-		if schemas.LostBefore(r.Header) {
-			reducer.Lose()
 		}
 		e := fence.Entry{Seq: r.Seq, Time: r.Time, Subject: r.Subject, Header: r.Header, Data: r.Payload}
 		for i, event := range stages.Events(e, !r.Unpacked, l.partition, arrival) {

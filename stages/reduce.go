@@ -235,11 +235,8 @@ func (m *Reduce) next(ctx context.Context) (bool, error) {
 		}
 	}
 	e := m.read[0]
-	if !m.reducer.Arrive(e.Seq, e.Time) {
+	if !m.reducer.Arrive(e.Seq, e.Time, e.Header) {
 		return false, m.control.tick(ctx)
-	}
-	if schemas.LostBefore(e.Header) {
-		m.reducer.Lose()
 	}
 	m.read = m.read[1:]
 	m.frame = open(e, 0)

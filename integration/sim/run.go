@@ -262,11 +262,8 @@ func (w *world) undisturbed(s *engine.Schedule, messages []reference.Message, la
 			r = engine.NewReducer(s, m.Partition)
 			reducers[m.Partition] = r
 		}
-		if !r.Arrive(m.Entry.Seq, m.Entry.Time) {
+		if !r.Arrive(m.Entry.Seq, m.Entry.Time, m.Entry.Header) {
 			continue // beyond what the control log settles, and so beyond last
-		}
-		if schemas.LostBefore(m.Entry.Header) {
-			r.Lose()
 		}
 		for i, e := range m.Events {
 			r.Fold(i, e)
@@ -294,11 +291,8 @@ func (w *world) backtest(s *engine.Schedule, messages []reference.Message, last 
 			if m.Partition != schemas.Partition(p) {
 				continue
 			}
-			if !r.Arrive(m.Entry.Seq, m.Arrival) {
+			if !r.Arrive(m.Entry.Seq, m.Arrival, m.Entry.Header) {
 				break // beyond what the control log settles, and so beyond last
-			}
-			if schemas.LostBefore(m.Entry.Header) {
-				r.Lose()
 			}
 			for i, e := range m.Events {
 				r.Fold(i, e)

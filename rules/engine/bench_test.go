@@ -46,7 +46,7 @@ func BenchmarkReduce(b *testing.B) {
 		if n%len(events) == 0 {
 			seq++
 			now += 20e6
-			r.Arrive(seq, now)
+			r.Arrive(seq, now, nil)
 			if seq%50 == 0 {
 				r.Cut()
 			}
@@ -76,7 +76,7 @@ func BenchmarkDecide(b *testing.B) {
 	now := int64(200)
 	tick := func() {
 		now++
-		r.Arrive(uint64(now), now*1e9)
+		r.Arrive(uint64(now), now*1e9, nil)
 		for i := range 5000 {
 			r.Fold(i, &schemas.Event{Kind: schemas.KindLog, Service: fmt.Sprint(i % 1000), Time: now * 1e9, Attributes: map[string]any{"v": float64(i * int(now) % 977)}})
 		}

@@ -22,7 +22,7 @@ var update = flag.Bool("update", false, "write the golden files")
 // rows folds events that arrive with the last of them, at a second.
 func rows(s *engine.Schedule, second int64, events ...*schemas.Event) []schemas.Row {
 	r := engine.NewReducer(s, 0)
-	r.Arrive(1, second*1e9)
+	r.Arrive(1, second*1e9, nil)
 	for i, e := range events {
 		r.Fold(i, e)
 	}

@@ -19,7 +19,7 @@
 // different processes:
 //
 //	r := engine.NewReducer(schedule, 0) // after a restart: r.Resume, r.Settled
-//	if r.Arrive(seq, timestamp) {      // false: read the control log first
+//	if r.Arrive(seq, timestamp, header) { // false: read the control log first
 //		for i := range events {
 //			r.Fold(i, &events[i])
 //		}

@@ -89,10 +89,12 @@ func (r *Reducer) settled(arrival int64) bool {
 }
 
 // Arrive moves to the next message of the partition, a frame or a tick frame,
-// with its sequence and the broker's timestamp in Unix nanoseconds. Sequences that
-// are left out were lost. It changes nothing and returns false while the control log
-// must be read further first.
-func (r *Reducer) Arrive(seq uint64, ts int64) bool {
+// with its sequence, the broker's timestamp in Unix nanoseconds, and its header.
+// Sequences that are left out were lost; a header that tells of a loss
+// (schemas.LostBefore), in this partition or another of its class, does not say how
+// much: that counts as one message. It changes nothing and returns false while the
+// control log must be read further first.
+func (r *Reducer) Arrive(seq uint64, ts int64, header map[string]string) bool {
 	if seq <= r.position.Seq {
 		panic(fmt.Sprintf("engine: partition %v: message %d arrives after %d", r.partition, seq, r.position.Seq))
 	}
@@ -101,19 +103,19 @@ func (r *Reducer) Arrive(seq uint64, ts int64) bool {
 		return false
 	}
 	if n := seq - r.position.Seq - 1; n > 0 || r.torn {
-		r.losses = append(r.losses, schemas.Loss{Messages: n + r.tear, From: r.arrival, To: arrival})
-		r.size += lossSize
+		r.lose(schemas.Loss{Messages: n + r.tear, From: r.arrival, To: arrival})
 		r.torn, r.tear = false, 0
+	}
+	if schemas.LostBefore(header) {
+		r.lose(schemas.Loss{Messages: 1, From: arrival, To: arrival})
 	}
 	r.position, r.arrival = schemas.Position{Seq: seq}, arrival
 	r.enter()
 	return true
 }
 
-// Lose notes that the current message tells of a loss, in this partition or another
-// of its class. How much was lost it does not say: it counts as one message.
-func (r *Reducer) Lose() {
-	r.losses = append(r.losses, schemas.Loss{Messages: 1, From: r.arrival, To: r.arrival})
+func (r *Reducer) lose(l schemas.Loss) {
+	r.losses = append(r.losses, l)
 	r.size += lossSize
 }
 

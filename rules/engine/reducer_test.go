@@ -39,7 +39,7 @@ func TestReducer(t *testing.T) {
 	r := engine.NewReducer(s, 0)
 	arrive := func(seq uint64, second int64) {
 		t.Helper()
-		if !r.Arrive(seq, second*1e9) {
+		if !r.Arrive(seq, second*1e9, nil) {
 			t.Fatalf("message %d was held back", seq)
 		}
 	}
@@ -98,24 +98,23 @@ func TestReducer(t *testing.T) {
 // A loss that no sequence shows is told once, with the message behind it.
 func TestReducerTear(t *testing.T) {
 	r := engine.NewReducer(begun(t, 130, countByService), 0)
-	r.Arrive(1, 110e9)
+	r.Arrive(1, 110e9, nil)
 	r.Tear(1)
 	if lost := r.Cut().Losses; lost != nil {
 		t.Errorf("lost %+v before the message behind it is there", lost)
 	}
-	r.Arrive(3, 111e9)
-	r.Arrive(4, 112e9)
+	r.Arrive(3, 111e9, nil)
+	r.Arrive(4, 112e9, nil)
 	if diff := cmp.Diff([]schemas.Loss{{Messages: 2, From: 110e9, To: 111e9}}, r.Cut().Losses); diff != "" {
 		t.Errorf("losses (-want +got):\n%s", diff)
 	}
 }
 
 // A loss that a message tells of is where the message is.
-func TestReducerLose(t *testing.T) {
+func TestReducerTold(t *testing.T) {
 	r := engine.NewReducer(begun(t, 130, countByService), 0)
-	r.Arrive(1, 110e9)
-	r.Arrive(2, 111e9)
-	r.Lose()
+	r.Arrive(1, 110e9, nil)
+	r.Arrive(2, 111e9, schemas.FrameHeader{Counter: 1, After: schemas.LaneEnd{Lane: "events.0.log.shop.l1", Batch: 1}}.Map())
 	if diff := cmp.Diff([]schemas.Loss{{Messages: 1, From: 111e9, To: 111e9}}, r.Cut().Losses); diff != "" {
 		t.Errorf("losses (-want +got):\n%s", diff)
 	}
@@ -126,18 +125,18 @@ func TestReducerLose(t *testing.T) {
 func TestReducerHoldsBack(t *testing.T) {
 	s := begun(t, 120, countByService)
 	r := engine.NewReducer(s, 0)
-	if !r.Arrive(1, 120e9) { // arrival tick 119
+	if !r.Arrive(1, 120e9, nil) { // arrival tick 119
 		t.Fatal("message 1 was held back")
 	}
 	r.Fold(0, logAt(120, "a"))
-	if r.Arrive(2, 120e9+1) { // arrival tick 120
+	if r.Arrive(2, 120e9+1, nil) { // arrival tick 120
 		t.Error("message 2 was not held back")
 	}
 	if r.Position() != (schemas.Position{Seq: 1, Index: 1}) || r.Arrival() != 120e9 {
 		t.Errorf("what was held back moved the reducer to %+v, %d", r.Position(), r.Arrival())
 	}
 	apply(t, s, at{116, schemas.ControlEntry{}})
-	if !r.Arrive(2, 120e9+1) {
+	if !r.Arrive(2, 120e9+1, nil) {
 		t.Error("message 2 is still held back")
 	}
 	r.Fold(0, logAt(120, "a"))
@@ -161,11 +160,11 @@ func TestReducerHoldsBack(t *testing.T) {
 func TestReducerRefuses(t *testing.T) {
 	s := begun(t, 150, countByService)
 	r := engine.NewReducer(s, 0)
-	r.Arrive(7, 110e9)
+	r.Arrive(7, 110e9, nil)
 	r.Fold(0, logAt(110, "a"))
 	for name, f := range map[string]func(){
 		"an event twice":             func() { r.Fold(0, logAt(110, "a")) },
-		"a message twice":            func() { r.Arrive(7, 110e9) },
+		"a message twice":            func() { r.Arrive(7, 110e9, nil) },
 		"a partition that is closed": func() { engine.NewReducer(s, 3) },
 	} {
 		if !panics(f) {
@@ -190,7 +189,7 @@ func TestReducerClasses(t *testing.T) {
 	got := map[string]int{}
 	for _, p := range []schemas.Partition{0, schemas.Audit} {
 		r := engine.NewReducer(s, p)
-		r.Arrive(1, 155e9)
+		r.Arrive(1, 155e9, nil)
 		r.Fold(0, &schemas.Event{Kind: schemas.KindLog, Time: 155e9, Attributes: map[string]any{"v": 2.0}})
 		r.Fold(1, &schemas.Event{Kind: schemas.KindMetric, Time: 155e9})
 		r.Fold(2, &schemas.Event{Kind: schemas.KindAudit, Time: 155e9})
@@ -233,7 +232,7 @@ func TestReducerCounts(t *testing.T) {
 			r := engine.NewReducer(w.folded, p)
 			last := schemas.Partial{ArrivalTo: w.folded.Floor(p)}
 			for i, f := range w.streams[p] {
-				r.Arrive(uint64(i+1), f.ts)
+				r.Arrive(uint64(i+1), f.ts, nil)
 				for k := range f.events {
 					if w.one(4) { // killed: what was not cut is folded again
 						again := engine.NewReducer(w.folded, p)
@@ -264,7 +263,7 @@ func refold(w *world, r *engine.Reducer, p schemas.Partition, i, k int) {
 		case at.Seq > 0 && at.Index < len(w.streams[p][at.Seq-1].events):
 			r.Fold(at.Index, &w.streams[p][at.Seq-1].events[at.Index])
 		default:
-			r.Arrive(at.Seq+1, w.streams[p][at.Seq].ts)
+			r.Arrive(at.Seq+1, w.streams[p][at.Seq].ts, nil)
 		}
 	}
 }

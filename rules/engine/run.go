@@ -96,7 +96,7 @@ func (r *run) next(e *schemas.Event) error {
 		}
 	}
 	for _, l := range r.lanes {
-		l.reducer.Arrive(uint64(r.sum.Events+1), r.sum.Last) // in each, so that none lacks a sequence
+		l.reducer.Arrive(uint64(r.sum.Events+1), r.sum.Last, nil) // in each, so that none lacks a sequence
 		if l.reducer.partition.Class() == e.Kind.Class() {
 			l.reducer.Fold(0, e)
 		}
