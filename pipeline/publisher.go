@@ -111,7 +111,8 @@ type Publisher struct {
 	lanes   map[laneKey]*laneWriter
 	closing chan struct{}
 	closed  bool
-	damaged int // stretches of the spool that were reported
+	gaveUp  error // why Close did
+	damaged int   // stretches of the spool that were reported
 }
 
 // laneKey tells which events share a lane.
@@ -145,11 +146,11 @@ func NewPublisher(c *Conn, config PublisherConfig) (*Publisher, error) {
 }
 
 // Publish stores events and returns when they are on disk: at the broker or, while
-// that is away, in the spool. Events without a
-// time get the present one. Secrets are redacted (schemas.Redact). One bad event
-// refuses the call with an *EventError; an error that has RetryAfter says that
-// nothing was stored; after any other error it is open what was stored. While
-// too many bytes wait it blocks until ctx ends.
+// that is away, in the spool. Events without a time get the present one. Secrets
+// are redacted (schemas.Redact). One bad event refuses the call with an
+// *EventError; an error that has RetryAfter says that nothing was stored; after
+// any other error but ErrClosed it is open what was stored. While too many bytes
+// wait it blocks until ctx ends.
 func (p *Publisher) Publish(ctx context.Context, events ...schemas.Event) error {
 	var order []laneKey
 	lines := map[laneKey][][]byte{}
@@ -181,10 +182,14 @@ func (p *Publisher) Publish(ctx context.Context, events ...schemas.Event) error 
 	}
 	stored := 0
 	for _, c := range calls {
-		if err := c.wait(ctx); err != nil {
-			fault = cmp.Or(fault, err)
-		} else {
+		err := c.wait(ctx)
+		if err == nil {
 			stored++
+			continue
+		}
+		// One lane of which nothing was stored does not speak for the others.
+		if busy := (*BusyError)(nil); fault == nil || !errors.As(err, &busy) {
+			fault = err
 		}
 	}
 	if fault != nil && stored > 0 {
@@ -313,6 +318,9 @@ func cloneValue(v any) any {
 // enter waits for room and hands lines to their lane.
 func (p *Publisher) enter(ctx context.Context, key laneKey, lines [][]byte, source string) (*call, error) {
 	size := p.weigh(lines)
+	if err := ctx.Err(); err != nil {
+		return nil, &BusyError{time.Second, fmt.Errorf("nothing was sent: %w", err)}
+	}
 	if err := p.room.Acquire(ctx, size); err != nil {
 		return nil, &BusyError{time.Second, fmt.Errorf("%d bytes of events wait already: the broker is away, or slower than the events: %w", p.config.MaxBytes, err)}
 	}
@@ -377,7 +385,8 @@ func (p *Publisher) finished(c *call) {
 // final frame. What is in the spool is sent as long as the broker takes it, and
 // left there otherwise, for the next publisher with this spool. If ctx ends
 // before, it gives up: what is not stored then is an error, and its callers are
-// told. More calls wait for the same.
+// told. So let ctx be another than the one whose end makes the program stop
+// (context.WithoutCancel). More calls wait for the same, and tell the same.
 func (p *Publisher) Close(ctx context.Context) error {
 	p.mu.Lock()
 	if !p.closed {
@@ -392,13 +401,18 @@ func (p *Publisher) Close(ctx context.Context) error {
 	}()
 	select {
 	case <-ended:
-		return p.closeSpool()
 	case <-ctx.Done():
+		p.mu.Lock()
+		p.gaveUp = cmp.Or(p.gaveUp, ctx.Err())
+		p.mu.Unlock()
 		p.cancel()
 		<-ended
-		if err := p.closeSpool(); err != nil {
-			return err
-		}
-		return fmt.Errorf("close the publisher: events were not stored, or lanes not ended: %w", ctx.Err())
 	}
+	err := p.closeSpool()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err == nil && p.gaveUp != nil {
+		err = fmt.Errorf("close the publisher: events were not stored, or lanes not ended: %w", p.gaveUp)
+	}
+	return err
 }
