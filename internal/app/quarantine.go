@@ -62,6 +62,18 @@ type quarantinedItem struct {
 	schemas.Quarantined
 }
 
+// storedAs says where an item's bytes are. What was refused before it was stored is
+// in no stream.
+func storedAs(q schemas.Quarantined) string {
+	switch {
+	case q.Stream == "":
+		return "nothing: it was refused before"
+	case q.Index < 0:
+		return fmt.Sprintf("%s/%d, all of it", q.Stream, q.Seq)
+	}
+	return pipeline.Position{Stream: q.Stream, Seq: q.Seq, Index: q.Index}.String()
+}
+
 // quarantineShow shows one item.
 type quarantineShow struct {
 	ID string `arg:"" help:"As quarantine ls shows it."`
@@ -79,7 +91,7 @@ func (c *quarantineShow) Run(ctx context.Context, s *session) error {
 		}
 		for _, row := range [][2]string{
 			{"id", q.ID}, {"time", clock(q.Time)}, {"stage", q.Stage}, {"reason", q.Reason}, {"detail", q.Detail},
-			{"stored as", fmt.Sprintf("%s %d/%d", q.Stream, q.Seq, q.Index)},
+			{"stored as", storedAs(q.Quarantined)},
 			{"bytes", fmt.Sprintf("%d of %d", len(q.Data), q.Size)},
 		} {
 			if err := s.out.print(nil, row[0], row[1]); err != nil {

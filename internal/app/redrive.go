@@ -19,7 +19,7 @@ type quarantineRedrive struct {
 	IDs    []string `arg:"" optional:"" name:"id" help:"As quarantine ls shows them."`
 	All    bool     `help:"Everything in the quarantine."`
 	Stage  string   `placeholder:"STAGE" help:"Only what this stage refused: publish, reduce, send, consume."`
-	Reason string   `placeholder:"TEXT" help:"Only items whose reason has this in it."`
+	Reason string   `placeholder:"TEXT" help:"Only items whose reason, or detail (quarantine show), has this in it."`
 	Where  string   `placeholder:"EXPR" help:"Only events for which this holds, as where of a rule."`
 	DryRun bool     `help:"Say what would be given back, and give nothing."`
 	Rate   float64  `placeholder:"N" help:"At most so many items a second (default: no limit)."`
@@ -82,7 +82,10 @@ func (c *quarantineRedrive) Run(ctx context.Context, s *session) error {
 
 // wants tells whether an item is asked for.
 func (c *quarantineRedrive) wants(q *pipeline.QuarantineEntry, where condition) bool {
-	if len(c.IDs) > 0 && !slices.Contains(c.IDs, q.ID) || c.Stage != "" && q.Stage != c.Stage || !strings.Contains(q.Reason, c.Reason) {
+	if len(c.IDs) > 0 && !slices.Contains(c.IDs, q.ID) || c.Stage != "" && q.Stage != c.Stage {
+		return false
+	}
+	if !strings.Contains(q.Reason, c.Reason) && !strings.Contains(q.Detail, c.Reason) {
 		return false
 	}
 	if c.Where == "" {
