@@ -2,10 +2,10 @@ package pipeline
 
 import (
 	"context"
-	"fmt"
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/dermai/millrace/schemas"
@@ -27,7 +27,8 @@ type consumption[D any] struct {
 	hand       *hand
 	quarantine *Quarantine
 	metrics    consumerMetrics
-	asking     sync.Mutex // where
+	asking     sync.Mutex   // where
+	complained atomic.Int64 // when it last did, Unix ns
 
 	mu      sync.Mutex
 	sources []*source
@@ -230,7 +231,7 @@ func (c *consumption[D]) wanted(d *D) (wanted bool, err error) {
 	defer c.asking.Unlock()
 	defer func() {
 		if p := recover(); p != nil {
-			err = panicError{"where", fmt.Sprintf("%T", p)}
+			err = panicked("where", p)
 		}
 	}()
 	return c.where(d), nil
@@ -264,7 +265,7 @@ func (c *consumption[D]) give(ctx context.Context, batch []D, given []*item) {
 func (c *consumption[D]) call(ctx context.Context, batch []D) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = panicError{"the handler", fmt.Sprintf("%T", p)}
+			err = panicked("the handler", p)
 		}
 	}()
 	return c.handle(ctx, batch)

@@ -5,16 +5,40 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"path/filepath"
+	"runtime"
+	"strings"
 	"time"
 
 	"github.com/dermai/millrace/schemas"
+	"github.com/rs/zerolog"
 )
 
 // panicError is a function of the user's that panicked. What it panicked with is
-// not shown: it may be anything.
-type panicError struct{ who, kind string }
+// not shown, since it may be anything, unless it is an error of the runtime, which
+// names types and indices.
+type panicError struct{ who, with, place string }
 
-func (e panicError) Error() string { return e.who + " panicked with a " + e.kind }
+func (e panicError) Error() string { return e.who + " panicked " + e.with + " at " + e.place }
+
+// panicked makes an error of what recover returned. The deferred function calls it.
+func panicked(who string, with any) error {
+	e := panicError{who, fmt.Sprintf("with a %T", with), "a place unknown"}
+	if fault, ok := with.(runtime.Error); ok {
+		e.with = "(" + fault.Error() + ")"
+	}
+	pcs := make([]uintptr, 32)
+	frames := runtime.CallersFrames(pcs[:runtime.Callers(3, pcs)]) // what called the deferred function
+	for more := true; more; {
+		var f runtime.Frame
+		f, more = frames.Next()
+		if f.Function != "" && !strings.HasPrefix(f.Function, "runtime.") {
+			e.place = fmt.Sprintf("%s (%s:%d)", f.Function, filepath.Base(f.File), f.Line)
+			break
+		}
+	}
+	return e
+}
 
 // maxPanics is how often a handler may panic at one event.
 const maxPanics = 5
@@ -52,8 +76,22 @@ func (c *consumption[D]) failed(ctx context.Context, it *item, err error) {
 		return
 	}
 	c.metrics.retried.Inc()
-	c.sub.Conn.log.Debug().Err(err).Str("consumer", c.sub.Name).Stringer("event", it.position()).Msg("an event is given again")
+	level := zerolog.DebugLevel
+	if it.attempts >= stubborn && c.complains() {
+		level = zerolog.WarnLevel
+	}
+	c.sub.Conn.log.WithLevel(level).Err(err).Str("consumer", c.sub.Name).Stringer("event", it.position()).
+		Int("attempts", it.attempts).Msg("an event is given again")
 	it.fate, it.wait = retried, c.sub.Retry.delay(it.attempts, err)
+}
+
+// stubborn is after how many attempts at an event a consumer speaks up.
+const stubborn = 3
+
+// complains tells whether a consumer that fails may say so: once a minute.
+func (c *consumption[D]) complains() bool {
+	last, now := c.complained.Load(), time.Now().UnixNano()
+	return now-last >= int64(time.Minute) && c.complained.CompareAndSwap(last, now)
 }
 
 // refusal is why a handler's event is quarantined.
