@@ -1,11 +1,13 @@
 package sources
 
 import (
+	"bytes"
 	"compress/flate"
 	"compress/gzip"
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/dermai/millrace/schemas"
 	"github.com/go-json-experiment/json/jsontext"
@@ -117,15 +119,30 @@ func (b *body) readValues(r io.Reader) error {
 		if err == nil {
 			err = b.event(0, v)
 		} else if syntax := (*jsontext.SyntacticError)(nil); errors.As(err, &syntax) {
-			return done(b.fault(0, &schemas.DecodeError{
-				Reason: fmt.Sprintf("not valid JSON at byte %d of the body", syntax.ByteOffset),
-				Mend:   "the events before it were read; send NDJSON as application/x-ndjson to see the faults of every line",
-			}))
+			return done(b.fault(0, syntaxFault(syntax.ByteOffset, d.UnreadBuffer(), array || b.events > 0)))
 		}
 		if err != nil {
 			return done(err)
 		}
 	}
+}
+
+// syntaxFault explains a fault of syntax in the event that rest begins with. others
+// tells whether there may be more than this one event.
+func syntaxFault(offset int64, rest []byte, others bool) *schemas.DecodeError {
+	const syntax = "not valid JSON at byte "
+	fault := &schemas.DecodeError{Reason: fmt.Sprintf("%s%d of the body", syntax, offset)}
+	_, err := schemas.Decode(bytes.TrimLeft(rest, ", \t\r\n"), schemas.Origin{})
+	if e, ok := errors.AsType[*schemas.DecodeError](err); ok && strings.HasPrefix(e.Reason, syntax) {
+		fault.Field, fault.Mend = e.Field, e.Mend
+	}
+	if others {
+		if fault.Mend != "" {
+			fault.Mend += "; "
+		}
+		fault.Mend += "nothing behind it was read; send NDJSON as application/x-ndjson to see the faults of every line"
+	}
+	return fault
 }
 
 // valueReader stops a decoder that holds more than the longest event, since it

@@ -183,3 +183,30 @@ func TestDoorNamesBadEvents(t *testing.T) {
 		t.Errorf("markup of an event came back: %s", w.Body)
 	}
 }
+
+// TestDoorExplainsSyntax names the place and the mend also where the body is one
+// event, or an array: what a client sends whose JSON encoder writes NaN.
+func TestDoorExplainsSyntax(t *testing.T) {
+	const behind = "nothing behind it was read; send NDJSON as application/x-ndjson to see the faults of every line"
+	for _, test := range []struct {
+		name, body string
+		want       sources.Fault
+	}{
+		{"one event", `{"service":"api","attributes":{"x":NaN}}`,
+			sources.Fault{Field: "attributes.x", Reason: "not valid JSON at byte 35 of the body; JSON has no NaN: send null or leave it out"}},
+		{"single quotes", `{'service':'api'}`, sources.Fault{Reason: `not valid JSON at byte 1 of the body; quote with "`}},
+		{"byte order mark", "\xef\xbb\xbf" + event("m"), sources.Fault{Reason: "not valid JSON at byte 0 of the body; send it without a byte order mark"}},
+		{"no JSON", "hello", sources.Fault{Reason: "not valid JSON at byte 0 of the body"}},
+		{"cut off", `{"service":"api"`, sources.Fault{Reason: "not valid JSON at byte 16 of the body"}},
+		{"the second of an array", `[{"service":"api","message":"m"},` + "\n" + ` {"service":"api","x":True}]`,
+			sources.Fault{Index: 1, Field: "x", Reason: "not valid JSON at byte 56 of the body; write true; " + behind}},
+		{"behind an event", `{"message":"m"} {"service":"api",}`, sources.Fault{Index: 1, Reason: "not valid JSON at byte 32 of the body; a comma too many?; " + behind}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			a := post(t, sources.NewDoor(&store{}, sources.DoorConfig{Defaults: sources.Defaults{Service: "api"}}), "/", test.body, "Content-Type: application/json")
+			if diff := cmp.Diff([]sources.Fault{test.want}, a.Events, cmp.AllowUnexported(sources.Fault{})); diff != "" || a.status != http.StatusBadRequest {
+				t.Errorf("%d (-want +got):\n%s", a.status, diff)
+			}
+		})
+	}
+}
