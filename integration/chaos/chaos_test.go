@@ -160,7 +160,7 @@ func (e *evidence) arrived(t *testing.T) (id string) {
 	t.Helper()
 	for _, n := range e.planned {
 		taken := slices.ContainsFunc(e.told, func(told Told) bool { return told.Taken && told.ID == n.ID })
-		if taken && !n.at.After(e.times.Drained) {
+		if taken && n.seq <= e.times.Told {
 			return n.ID
 		}
 	}

@@ -62,7 +62,7 @@ func checkNotifications(e *evidence, c *Counts, fault func(string, ...any)) {
 			fault("notification %s is planned twice", n.ID)
 		}
 		planned[n.ID] = true
-		due[n.ID] = !n.at.After(e.times.Drained)
+		due[n.ID] = n.seq <= e.times.Told
 	}
 	rejected, ends := map[string]bool{}, map[string]int{}
 	for _, d := range e.outcomes {

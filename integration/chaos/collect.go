@@ -49,7 +49,10 @@ func (r *run) drain(ctx context.Context) error {
 			return err
 		}
 	}
-	return until(ctx, r.drainLimit(), "every notification has an outcome", func() error { return delivered(ctx, log) })
+	return until(ctx, r.drainLimit(), "every notification has an outcome", func() (err error) {
+		r.times.Told, err = delivered(ctx, log)
+		return err
+	})
 }
 
 // drainLimit is how long each part of draining may take. A planted bug may well
@@ -72,11 +75,12 @@ func (r *run) decided(ctx context.Context, log fence.Log, class schemas.Class, m
 	})
 }
 
-// delivered tells whether each planned notification has an outcome that stands.
-func delivered(ctx context.Context, log fence.Log) error {
+// delivered tells whether each planned notification has an outcome that stands, and up
+// to which sequence of NOTIFY it looked.
+func delivered(ctx context.Context, log fence.Log) (last uint64, err error) {
 	open := map[string]bool{}
-	err := reference.Each(ctx, log, schemas.StreamNotify, func(e fence.Entry) error {
-		if e.Header[schemas.HeaderType] != schemas.TypeNotification {
+	err = reference.Each(ctx, log, schemas.StreamNotify, func(e fence.Entry) error {
+		if last = e.Seq; e.Header[schemas.HeaderType] != schemas.TypeNotification {
 			return nil
 		}
 		var n schemas.Notification
@@ -87,7 +91,7 @@ func delivered(ctx context.Context, log fence.Log) error {
 		return nil
 	})
 	if err != nil {
-		return err
+		return 0, err
 	}
 	err = reference.Each(ctx, log, schemas.StreamDeliveries, func(e fence.Entry) error {
 		if e.Header[schemas.HeaderType] != schemas.TypeDelivery {
@@ -105,7 +109,7 @@ func delivered(ctx context.Context, log fence.Log) error {
 	if err == nil && len(open) > 0 {
 		err = fmt.Errorf("%d notifications have none", len(open))
 	}
-	return err
+	return last, err
 }
 
 // archivedStreams are those of which the archive keeps everything.

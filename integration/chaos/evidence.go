@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/dermai/millrace/archive"
 	"github.com/dermai/millrace/fence"
@@ -43,10 +42,10 @@ type evidence struct {
 	quarantined []schemas.Quarantined
 }
 
-// planned is a notification, with the broker's time of it.
+// planned is a notification, with its sequence.
 type planned struct {
 	schemas.Notification
-	at time.Time
+	seq uint64
 }
 
 // readEvidence reads a run's directory.
@@ -125,7 +124,7 @@ func (e *evidence) decode() (err error) {
 		if err := schemas.DecodeInto(m.Data, &n); err != nil {
 			return fmt.Errorf("%s, message %d: %w", schemas.StreamNotify, m.Seq, err)
 		}
-		e.planned = append(e.planned, planned{n, time.Unix(0, m.Time)})
+		e.planned = append(e.planned, planned{n, m.Seq})
 	}
 	for _, m := range e.streams[schemas.StreamDeliveries] {
 		var d schemas.Delivery

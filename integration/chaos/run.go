@@ -47,6 +47,7 @@ type Times struct {
 	Decides time.Time `json:"decides"`         // both classes are decided beyond Healed
 	Silence time.Time `json:"silence"`         // the writers ended
 	Drained time.Time `json:"drained"`         // nothing is left to do; zero: it never came to that
+	Told    uint64    `json:"told"`            // sequence of NOTIFY up to which all was told then
 	Fault   string    `json:"fault,omitempty"` // why it did not drain
 }
 
