@@ -200,7 +200,7 @@ func TestDoorExplainsSyntax(t *testing.T) {
 		{"cut off", `{"service":"api"`, sources.Fault{Reason: "not valid JSON at byte 16 of the body"}},
 		{"the second of an array", `[{"service":"api","message":"m"},` + "\n" + ` {"service":"api","x":True}]`,
 			sources.Fault{Index: 1, Field: "x", Reason: "not valid JSON at byte 56 of the body; write true; " + behind}},
-		{"behind an event", `{"message":"m"} {"service":"api",}`, sources.Fault{Index: 1, Reason: "not valid JSON at byte 32 of the body; a comma too many?; " + behind}},
+		{"behind an event", `{"message":"m"} {"service":"api",}`, sources.Fault{Index: 1, Reason: "not valid JSON at byte 33 of the body; a comma too many?; " + behind}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			a := post(t, sources.NewDoor(&store{}, sources.DoorConfig{Defaults: sources.Defaults{Service: "api"}}), "/", test.body, "Content-Type: application/json")
