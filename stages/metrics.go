@@ -1,6 +1,11 @@
 package stages
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"context"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
 
 // Metrics counts what the machines of a process do. It is safe for concurrent
 // use; nil counts nothing.
@@ -13,6 +18,7 @@ type Metrics struct {
 	transitions *prometheus.CounterVec
 	asked       *prometheus.CounterVec
 	fenced      *prometheus.CounterVec
+	busy        *prometheus.CounterVec
 }
 
 // NewMetrics makes the metrics and registers them where reg is not nil.
@@ -32,9 +38,10 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		transitions: counter("millrace_transitions_total", "Changes of alert states.", "class", "to"),
 		asked:       counter("millrace_ticks_asked_total", "Tick frames published.", "class"),
 		fenced:      counter("millrace_fenced_total", "Appends refused because another writer has the subject.", "subject"),
+		busy:        counter("millrace_busy_seconds_total", "Time in the steps of a machine, by the subject that it owns: of one that is at its limit, every second.", "subject"),
 	}
 	if reg != nil {
-		reg.MustRegister(m.events, m.lost, m.frontier, m.decided, m.lag, m.transitions, m.asked, m.fenced)
+		reg.MustRegister(m.events, m.lost, m.frontier, m.decided, m.lag, m.transitions, m.asked, m.fenced, m.busy)
 	}
 	return m
 }
@@ -44,4 +51,20 @@ func (m *Metrics) orNone() *Metrics {
 		return NewMetrics(nil)
 	}
 	return m
+}
+
+// Timed is a machine whose time in steps is counted, with what it waits for there.
+func (m *Metrics) Timed(machine Machine, subject string) Machine {
+	return timed{machine, m.orNone().busy.WithLabelValues(subject)}
+}
+
+type timed struct {
+	Machine
+	busy prometheus.Counter
+}
+
+func (t timed) Step(ctx context.Context) (bool, error) {
+	began := time.Now()
+	defer func() { t.busy.Add(time.Since(began).Seconds()) }()
+	return t.Machine.Step(ctx)
 }

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -37,17 +38,14 @@ type groupLoad struct {
 	Parts    []part        `json:"parts"`
 }
 
-// groupRules fires for every group.
-const groupRules = `groups:
-  - name: bench
-    rules:
-      - alert: BenchGroups
+// groupRule is a rule over the events that grouped publishes.
+const groupRule = `      - alert: BenchGroups%d
         on: log
         where: message == "bench group"
         by: [attributes.key]
         p95: attributes.duration_ms
-        window: 5m
-        fire: "> 0"
+        window: %s
+        fire: "> %d"
         cap: %d
 `
 
@@ -60,28 +58,11 @@ const (
 
 func measureGroups(ctx context.Context, c config) (_ *groupsResult, err error) {
 	r := &groupsResult{Cap: max(1, c.Keys/100)}
-	file := filepath.Join(c.Dir, "groups.yaml")
-	if err := os.WriteFile(file, fmt.Appendf(nil, groupRules, r.Cap), 0o600); err != nil {
-		return nil, err
-	}
-	d, err := deploy(ctx, c, "groups", file)
+	d, err := startGrouped(ctx, c, "groups", 1, 5*time.Minute, 0, r.Cap)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, d.close()) }()
-	of := []*process{d.brokers[0]}
-	for _, name := range []string{"processor", "archiver"} {
-		p, err := d.start(ctx, name)
-		if err != nil {
-			return nil, err
-		}
-		of = append(of, p)
-	}
-	select { // until the rules are in force
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	case <-time.After(8 * time.Second):
-	}
 	var sent int64
 	for _, load := range []struct {
 		what   string
@@ -98,7 +79,7 @@ func measureGroups(ctx context.Context, c config) (_ *groupsResult, err error) {
 		}, func(*groupLoad) bool { return true }},
 		{"each event a group of its own", c.Keys, func(i int) int { return r.Cap + i }, func(l *groupLoad) bool { return l.Overflow }},
 	} {
-		l, err := d.groups(ctx, load.what, load.events, load.key, of, sent)
+		l, err := d.load(ctx, load.what, load.events, load.key, sent)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", load.what, err)
 		}
@@ -115,44 +96,102 @@ func measureGroups(ctx context.Context, c config) (_ *groupsResult, err error) {
 	return r, nil
 }
 
-// groups publishes events with these keys and waits until they are reduced, with
-// those that were sent before.
-func (d *deployment) groups(ctx context.Context, what string, events int, key func(i int) int, of []*process, before int64) (*groupLoad, error) {
-	for _, p := range of {
-		// proc(5): 5 makes the peak what is resident now.
-		if err := os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", p.cmd.Process.Pid), []byte("5"), 0); err != nil {
-			return nil, err
-		}
+// grouped is a deployment whose rules group events by a key.
+type grouped struct {
+	*deployment
+	processor *process
+	of        []*process // those that are measured
+	conn      *pipeline.Conn
+	publisher *pipeline.Publisher
+}
+
+// startGrouped starts a deployment with rules that fire above a value, and waits
+// until they are in force.
+func startGrouped(ctx context.Context, c config, name string, rules int, window time.Duration, above, groups int) (*grouped, error) {
+	text := "groups:\n  - name: bench\n    rules:\n"
+	for i := range rules {
+		text += fmt.Sprintf(groupRule, i, window, above+i, groups)
 	}
-	conn, err := pipeline.Connect(ctx, pipeline.Config{URL: d.url, Name: "bench"})
+	file := filepath.Join(c.Dir, name+".yaml")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		return nil, err
+	}
+	d, err := deploy(ctx, c, name, file)
 	if err != nil {
 		return nil, err
 	}
-	defer conn.Close()
-	publisher, err := pipeline.NewPublisher(conn, pipeline.PublisherConfig{Service: "bench"})
-	if err != nil {
-		return nil, err
+	g := &grouped{deployment: d, of: slices.Clone(d.brokers)}
+	if err := g.start(ctx); err != nil {
+		return nil, errors.Join(err, g.close())
 	}
-	m, err := newMeter(of...)
-	if err != nil {
-		return nil, err
+	return g, nil
+}
+
+func (g *grouped) start(ctx context.Context) (err error) {
+	if g.processor, err = g.deployment.start(ctx, "processor"); err != nil {
+		return err
 	}
+	archiver, err := g.deployment.start(ctx, "archiver")
+	if err != nil {
+		return err
+	}
+	g.of = append(g.of, g.processor, archiver)
+	if g.conn, err = pipeline.Connect(ctx, pipeline.Config{URL: g.url, Name: "bench"}); err != nil {
+		return err
+	}
+	if g.publisher, err = pipeline.NewPublisher(g.conn, pipeline.PublisherConfig{Service: "bench"}); err != nil {
+		return err
+	}
+	select { // until the rules are in force
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(8 * time.Second):
+		return nil
+	}
+}
+
+func (g *grouped) close() error {
+	if g.conn != nil {
+		g.conn.Close()
+	}
+	return g.deployment.close()
+}
+
+// publish returns when so many events are stored; each has a key and a time.
+func (g *grouped) publish(ctx context.Context, events int, of func(i int) (key int, at time.Time)) error {
 	var lots errgroup.Group
 	lots.SetLimit(groupLanes)
 	for from := 0; from < events; from += groupFrame {
 		lot := make([]schemas.Event, min(groupFrame, events-from))
 		for i := range lot {
-			lot[i] = schemas.Event{Kind: schemas.KindLog, Level: "INFO", Message: "bench group", Attributes: map[string]any{
-				"key": strconv.Itoa(key(from + i)), "duration_ms": float64(1 + rand.IntN(1000)),
-			}}
+			key, at := of(from + i)
+			lot[i] = schemas.Event{
+				Kind: schemas.KindLog, Level: "INFO", Message: "bench group", Time: at.UnixNano(),
+				Attributes: map[string]any{"key": strconv.Itoa(key), "duration_ms": float64(1 + rand.IntN(1000))},
+			}
 		}
-		lots.Go(func() error { return publisher.Publish(ctx, lot...) })
+		lots.Go(func() error { return g.publisher.Publish(ctx, lot...) })
 	}
-	if err := errors.Join(lots.Wait(), publisher.Close(ctx)); err != nil {
+	return lots.Wait()
+}
+
+// load publishes events with these keys and waits until they are reduced, with
+// those that were sent before.
+func (g *grouped) load(ctx context.Context, what string, events int, key func(i int) int, before int64) (*groupLoad, error) {
+	for _, p := range g.of {
+		if err := p.forgetPeak(); err != nil {
+			return nil, err
+		}
+	}
+	m, err := newMeter(g.of...)
+	if err != nil {
+		return nil, err
+	}
+	if err := g.publish(ctx, events, func(i int) (int, time.Time) { return key(i), time.Now() }); err != nil {
 		return nil, err
 	}
 	l := &groupLoad{What: what, Events: int64(events)}
-	if _, err := d.settle(ctx, of[1], before+l.Events); err != nil {
+	if _, err := g.settle(ctx, g.processor, before+l.Events); err != nil {
 		return nil, err
 	}
 	l.Elapsed, l.Parts, err = m.read()
@@ -160,13 +199,8 @@ func (d *deployment) groups(ctx context.Context, what string, events int, key fu
 }
 
 // firing counts the groups that fire.
-func (d *deployment) firing(ctx context.Context, l *groupLoad) error {
-	conn, err := pipeline.Connect(ctx, pipeline.Config{URL: d.url, Name: "bench"})
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	log := conn.Log()
+func (g *grouped) firing(ctx context.Context, l *groupLoad) error {
+	log := g.conn.Log()
 	defer log.Close()
 	l.Firing, l.Overflow = 0, false
 	return reference.Each(ctx, log, schemas.StreamAlerts, func(e fence.Entry) error {

@@ -6,7 +6,7 @@
 //
 //	go run ./integration/bench [flags]
 //
-// It has eight parts, each on a deployment of its own:
+// It has nine parts, each on a deployment of its own:
 //
 //	publish   the library stores events as fast as it can; then a processor and
 //	          an archiver catch up; then plain nats.go moves the same frames
@@ -23,6 +23,7 @@
 //	          much of it they take to elect leaders
 //	groups    what processes need of memory where a rule has as many groups as its
 //	          cap, one of nearly all events, and far more than its cap
+//	evaluator how many groups that change each second one evaluator carries
 //
 // It prints Markdown tables, or one JSON object with --json. It exits with 1
 // when an event was lost or invented; how fast it is never decides that.
@@ -62,11 +63,15 @@ type config struct {
 	Servers   int           // of a deployment; 0: one
 	// Keys is how many groups there are at most; the rule's cap is a hundredth.
 	Keys int
+	// Groups that change each second at the evaluator's first step, and how many
+	// steps there are at most.
+	Groups int
+	Steps  int
 	Dir  string
 	Bin  string
 }
 
-var parts = []string{"publish", "main", "door", "latency", "handover", "outage", "nodes", "groups"}
+var parts = []string{"publish", "main", "door", "latency", "handover", "outage", "nodes", "groups", "evaluator"}
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -91,7 +96,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	var c config
 	list := flags.String("parts", strings.Join(parts, ","), "which `parts` to run")
-	flags.DurationVar(&c.For, "for", time.Minute, "how long the main job runs")
+	flags.DurationVar(&c.For, "for", time.Minute, "how long the main job runs, and each step of the evaluator")
 	flags.DurationVar(&c.Short, "short", 10*time.Second, "how long each part runs that goes as fast as it can")
 	flags.IntVar(&c.Rate, "rate", 100_000, "events a second of the main job")
 	flags.IntVar(&c.Samples, "samples", 120, "alerts whose latency is measured")
@@ -100,6 +105,8 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	flags.IntVar(&c.Outages, "outages", 2, "how often the broker is paused, and how often it is killed")
 	flags.IntVar(&c.Nodes, "nodes", 6, "how often one of three servers is killed, and how often one is paused")
 	flags.IntVar(&c.Keys, "keys", 1_000_000, "groups of a rule whose cap is a hundredth of it")
+	flags.IntVar(&c.Groups, "groups", 4000, "groups that change each second at the evaluator's first step")
+	flags.IntVar(&c.Steps, "steps", 6, "steps of the evaluator at most")
 	flags.StringVar(&c.Dir, "dir", "", "a `directory` on the disk to be measured (default: the system's for temporary files)")
 	flags.StringVar(&c.Bin, "bin", "", "a `directory` that has the programs (default: build them)")
 	asJSON := flags.Bool("json", false, "print one JSON object")
@@ -140,8 +147,8 @@ func (c config) validate() error {
 			faults = append(faults, fmt.Errorf("part %q: there are %s", p, strings.Join(parts, ", ")))
 		}
 	}
-	if c.For <= 0 || c.Short <= 0 || c.Rate <= 0 || c.Samples <= 0 || c.Handovers <= 0 || c.Outage <= 0 || c.Outages <= 0 || c.Nodes <= 0 || c.Keys <= 0 {
-		faults = append(faults, errors.New("times, rate, samples, handovers, outages, nodes and keys: more than 0"))
+	if c.For <= 0 || c.Short <= 0 || c.Rate <= 0 || c.Samples <= 0 || c.Handovers <= 0 || c.Outage <= 0 || c.Outages <= 0 || c.Nodes <= 0 || c.Keys <= 0 || c.Groups <= 0 || c.Steps <= 0 {
+		faults = append(faults, errors.New("times, rate, samples, handovers, outages, nodes, keys, groups and steps: more than 0"))
 	}
 	if c.Outage >= patience {
 		faults = append(faults, fmt.Errorf("an outage of %s: less than %s, the longest that anything is waited for", c.Outage, patience))
@@ -171,6 +178,8 @@ func measure(ctx context.Context, c config) (*report, error) {
 			r.Nodes, err = measureNodes(ctx, c)
 		case "groups":
 			r.Groups, err = measureGroups(ctx, c)
+		case "evaluator":
+			r.Evaluator, err = measureEvaluator(ctx, c)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", part, err)

@@ -13,16 +13,17 @@ import (
 
 // report is everything that was measured. Parts that did not run are nil.
 type report struct {
-	Machine  string          `json:"machine"`
-	Rate     int             `json:"rate"`
-	Publish  *publishResult  `json:"publish,omitempty"`
-	Main     *mainResult     `json:"main,omitempty"`
-	Door     *mainResult     `json:"door,omitempty"`
-	Latency  *latencyResult  `json:"latency,omitempty"`
-	Handover *handoverResult `json:"handover,omitempty"`
-	Outage   *outageResult   `json:"outage,omitempty"`
-	Nodes    *nodesResult    `json:"nodes,omitempty"`
-	Groups   *groupsResult   `json:"groups,omitempty"`
+	Machine   string           `json:"machine"`
+	Rate      int              `json:"rate"`
+	Publish   *publishResult   `json:"publish,omitempty"`
+	Main      *mainResult      `json:"main,omitempty"`
+	Door      *mainResult      `json:"door,omitempty"`
+	Latency   *latencyResult   `json:"latency,omitempty"`
+	Handover  *handoverResult  `json:"handover,omitempty"`
+	Outage    *outageResult    `json:"outage,omitempty"`
+	Nodes     *nodesResult     `json:"nodes,omitempty"`
+	Groups    *groupsResult    `json:"groups,omitempty"`
+	Evaluator *evaluatorResult `json:"evaluator,omitempty"`
 }
 
 // machine says where this runs, and what else does.
@@ -117,6 +118,10 @@ func (r *report) print(out io.Writer) error {
 	if g := r.Groups; g != nil {
 		fmt.Fprintf(out, "### Memory of many groups\n\n")
 		faults = append(faults, g.print(out))
+	}
+	if e := r.Evaluator; e != nil {
+		fmt.Fprintf(out, "### What one evaluator carries\n\n")
+		faults = append(faults, e.print(out))
 	}
 	return errors.Join(faults...)
 }

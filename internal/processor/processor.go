@@ -81,7 +81,7 @@ func Run(ctx context.Context, c Config) error {
 	if member == nil {
 		return nil
 	}
-	r := &roles{conn: c.Conn, member: member, health: c.Health, log: c.Log, changed: make(chan struct{})}
+	r := &roles{conn: c.Conn, member: member, health: c.Health, stages: p.stages, log: c.Log, changed: make(chan struct{})}
 	roles, machines := errgroup.WithContext(ctx)
 	roles.Go(func() error { return r.watch(machines) })
 	roles.Go(func() error { return p.silences.Run(machines) })
