@@ -1,9 +1,11 @@
 package schemas
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"sync"
 
 	"github.com/go-json-experiment/json"
@@ -24,22 +26,30 @@ var zstdMagic = []byte{0x28, 0xb5, 0x2f, 0xfd}
 // options are constants, so that making one cannot go wrong.
 var (
 	encoders = sync.Pool{New: func() any {
-		enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest),
-			zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(packWindow), zstd.WithLowerEncoderMem(true))
-		if err != nil {
-			panic("schemas: " + err.Error())
-		}
-		return enc
+		return newEncoder(nil)
 	}}
 	decoders = sync.Pool{New: func() any {
-		dec, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
-			zstd.WithDecoderMaxWindow(unpackMax))
-		if err != nil {
-			panic("schemas: " + err.Error())
-		}
-		return dec
+		return newDecoder(nil)
 	}}
 )
+
+func newEncoder(w io.Writer) *zstd.Encoder {
+	enc, err := zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedFastest),
+		zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(packWindow), zstd.WithLowerEncoderMem(true))
+	if err != nil {
+		panic("schemas: " + err.Error())
+	}
+	return enc
+}
+
+func newDecoder(r io.Reader) *zstd.Decoder {
+	dec, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
+		zstd.WithDecoderMaxWindow(unpackMax))
+	if err != nil {
+		panic("schemas: " + err.Error())
+	}
+	return dec
+}
 
 // Pack appends data to dst: as one zstd frame with its size and checksum if that
 // saves a tenth or more of a kilobyte or more, otherwise as it is.
@@ -84,6 +94,19 @@ func Unpack(dst, data []byte, limit int) ([]byte, error) {
 		return nil, fmt.Errorf("unpack: %w", err)
 	}
 	return out, nil
+}
+
+// Packing packs what is written to it, of any length, as one frame. It is whole
+// once the writer is closed.
+func Packing(w io.Writer) io.WriteCloser { return newEncoder(w) }
+
+// Unpacking reads what Pack or Packing wrote, of any length.
+func Unpacking(r io.Reader) io.ReadCloser {
+	b := bufio.NewReader(r)
+	if magic, _ := b.Peek(len(zstdMagic)); !bytes.Equal(magic, zstdMagic) {
+		return io.NopCloser(b)
+	}
+	return newDecoder(b).IOReadCloser()
 }
 
 func tooLarge(limit int) error {

@@ -50,15 +50,6 @@ func parseCheckpoints(h string) (last, previous uint64, err error) {
 	return last, previous, nil
 }
 
-// memory is the content of a checkpoint.
-type memory struct {
-	Decider []byte                      `json:"decider"`
-	Chains  map[schemas.Partition]chain `json:"chains"`
-	Next    uint64                      `json:"next"`    // sequence of PARTIALS to read on from
-	Alerts  uint64                      `json:"alerts"`  // sequence of ALERTS up to which everything is in here
-	Changed int64                       `json:"changed"` // last tick with a change that somebody is told of
-}
-
 // saver writes checkpoints to a subject of its own, part by part. Nothing
 // depends on a checkpoint before a message of the evaluator's names it, so one
 // that was begun and never ended, or that a fenced evaluator wrote, is only dead
@@ -111,11 +102,7 @@ func (s *saver) step(ctx context.Context) (done bool, err error) {
 // stored.
 func (m *Evaluate) checkpoint() error {
 	where := m.cfg.Class.Checkpoints()
-	decider, err := m.decider.Checkpoint()
-	if err != nil {
-		return fence.Incident(where, "%v", err)
-	}
-	state, err := schemas.Encode(memory{decider, m.chains, m.next, m.writer.Seq(), m.changed})
+	state, err := memory{m.chains, m.next, m.writer.Seq(), m.changed}.pack(m.decider)
 	if err != nil {
 		return fence.Incident(where, "%v", err)
 	}
@@ -257,12 +244,9 @@ func (m *Evaluate) readCheckpoint(ctx context.Context, at uint64) (state []byte,
 
 // remember makes the state of a checkpoint the machine's own.
 func (m *Evaluate) remember(at uint64, state []byte) error {
-	var saved memory
-	if err := schemas.DecodeInto(state, &saved); err != nil {
-		return unusable(at, "%w", err)
-	}
 	decider := m.newDecider()
-	if err := decider.Restore(saved.Decider); err != nil {
+	saved, err := unpackMemory(state, decider)
+	if err != nil {
 		return unusable(at, "%w", err)
 	}
 	m.decider, m.chains, m.next, m.changed = decider, saved.Chains, saved.Next, saved.Changed

@@ -2,7 +2,6 @@ package stages
 
 import (
 	"context"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -54,17 +53,18 @@ func (m *Metrics) orNone() *Metrics {
 }
 
 // Timed is a machine whose time in steps is counted, with what it waits for there.
-func (m *Metrics) Timed(machine Machine, subject string) Machine {
-	return timed{machine, m.orNone().busy.WithLabelValues(subject)}
+func (m *Metrics) Timed(machine Machine, subject string, clock Clock) Machine {
+	return timed{machine, clock, m.orNone().busy.WithLabelValues(subject)}
 }
 
 type timed struct {
 	Machine
-	busy prometheus.Counter
+	clock Clock
+	busy  prometheus.Counter
 }
 
 func (t timed) Step(ctx context.Context) (bool, error) {
-	began := time.Now()
-	defer func() { t.busy.Add(time.Since(began).Seconds()) }()
+	began := t.clock()
+	defer func() { t.busy.Add(t.clock().Sub(began).Seconds()) }()
 	return t.Machine.Step(ctx)
 }

@@ -3,9 +3,13 @@ package main_test
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"testing"
+
+	"github.com/dermai/millrace/internal/testenv"
 )
 
 // counted is what became of the events of a part.
@@ -17,10 +21,13 @@ type counted struct {
 type speed struct {
 	What           string
 	Events, Frames int64
-	Parts          []struct {
-		Name string
-		CPU  int64
-	}
+	Parts          []part
+}
+
+// part is what one process used.
+type part struct {
+	Name string
+	CPU  int64
 }
 
 // recovered are times from the end of an outage on.
@@ -29,17 +36,28 @@ type recovered struct{ Stored, Decided, Caught []int64 }
 // TestNothingIsLost runs every part for a moment: the numbers are of no use, but
 // every event is reduced once and archived once, and everything was measured.
 func TestNothingIsLost(t *testing.T) {
-	program := filepath.Join(t.TempDir(), "bench")
-	if out, err := exec.Command("go", "build", "-o", program, ".").CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
+	bin := testenv.Build(t, "github.com/dermai/millrace/integration/bench", testenv.Programs, testenv.NATSServer)
+	// Parts wait most of the time, so that some run side by side.
+	var outs [4][]byte
+	var runs sync.WaitGroup
+	for i, parts := range [len(outs)]string{"publish,main,door", "latency,handover", "outage,evaluator", "nodes,groups"} {
+		runs.Go(func() {
+			cmd := exec.CommandContext(t.Context(), filepath.Join(bin, "bench"), "--json", "--dir", t.TempDir(), "--bin", bin, "--parts", parts,
+				"--for", "2s", "--short", "500ms", "--rate", "5000", "--samples", "4", "--handovers", "1", "--outage", "2s", "--outages", "1",
+				"--nodes", "1", "--keys", "2000", "--groups", "200", "--steps", "1")
+			var err error
+			outs[i], err = cmd.Output()
+			if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+				err = fmt.Errorf("%w: %s", err, exit.Stderr)
+			}
+			if err != nil {
+				t.Errorf("%s: %v", parts, err)
+			}
+		})
 	}
-	cmd := exec.CommandContext(t.Context(), program, "--json", "--dir", t.TempDir(),
-		"--for", "2s", "--short", "500ms", "--rate", "5000", "--samples", "4", "--handovers", "1", "--outage", "2s", "--outages", "1", "--nodes", "1", "--keys", "2000")
-	out, err := cmd.Output()
-	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
-		t.Fatalf("%v: %s", err, exit.Stderr)
-	} else if err != nil {
-		t.Fatal(err)
+	runs.Wait()
+	if t.Failed() {
+		return
 	}
 	type mainJob struct {
 		counted
@@ -70,9 +88,18 @@ func TestNothingIsLost(t *testing.T) {
 				Overflow bool
 			}
 		}
+		Evaluator struct {
+			Steps []struct {
+				Groups, Sent, Reduced, Busy int64
+				Lag                         []int64
+				Parts                       []part
+			}
+		}
 	}
-	if err := json.Unmarshal(out, &got); err != nil {
-		t.Fatalf("%v: %s", err, out)
+	for _, out := range outs {
+		if err := json.Unmarshal(out, &got); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
 	}
 	for name, c := range map[string]counted{"publish": got.Publish.counted, "main": got.Main.counted, "door": got.Door.counted,
 		"outage": got.Outage.counted, "nodes": got.Nodes.counted} {
@@ -104,6 +131,11 @@ func TestNothingIsLost(t *testing.T) {
 	}
 	if g := got.Groups; len(g.Loads) != 3 || g.Loads[0].Overflow || g.Loads[2].Firing != g.Cap {
 		t.Errorf("groups: %+v, want as many as the cap and then the overflow", g)
+	}
+	if steps := got.Evaluator.Steps; len(steps) != 1 {
+		t.Errorf("%d steps of the evaluator, want 1", len(steps))
+	} else if s := steps[0]; s.Groups != 200 || s.Sent == 0 || s.Reduced == 0 || s.Busy == 0 || len(s.Lag) == 0 || s.Lag[0] <= 0 || len(s.Parts) != 3 {
+		t.Errorf("evaluator: %+v, want 200 groups, decided as they change", s)
 	}
 	if n := len(got.Handover.Stopped) + len(got.Handover.Killed); n < 1 {
 		t.Error("no partition was handed over")

@@ -108,12 +108,12 @@ type grouped struct {
 // startGrouped starts a deployment with rules that fire above a value, and waits
 // until they are in force.
 func startGrouped(ctx context.Context, c config, name string, rules int, window time.Duration, above, groups int) (*grouped, error) {
-	text := "groups:\n  - name: bench\n    rules:\n"
+	text := []byte("groups:\n  - name: bench\n    rules:\n")
 	for i := range rules {
-		text += fmt.Sprintf(groupRule, i, window, above+i, groups)
+		text = fmt.Appendf(text, groupRule, i, window, above+i, groups)
 	}
 	file := filepath.Join(c.Dir, name+".yaml")
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+	if err := os.WriteFile(file, text, 0o600); err != nil {
 		return nil, err
 	}
 	d, err := deploy(ctx, c, name, file)
@@ -121,17 +121,17 @@ func startGrouped(ctx context.Context, c config, name string, rules int, window 
 		return nil, err
 	}
 	g := &grouped{deployment: d, of: slices.Clone(d.brokers)}
-	if err := g.start(ctx); err != nil {
+	if err := g.startAll(ctx); err != nil {
 		return nil, errors.Join(err, g.close())
 	}
 	return g, nil
 }
 
-func (g *grouped) start(ctx context.Context) (err error) {
-	if g.processor, err = g.deployment.start(ctx, "processor"); err != nil {
+func (g *grouped) startAll(ctx context.Context) (err error) {
+	if g.processor, err = g.start(ctx, "processor"); err != nil {
 		return err
 	}
-	archiver, err := g.deployment.start(ctx, "archiver")
+	archiver, err := g.start(ctx, "archiver")
 	if err != nil {
 		return err
 	}

@@ -67,8 +67,8 @@ type config struct {
 	// steps there are at most.
 	Groups int
 	Steps  int
-	Dir  string
-	Bin  string
+	Dir    string
+	Bin    string
 }
 
 var parts = []string{"publish", "main", "door", "latency", "handover", "outage", "nodes", "groups", "evaluator"}

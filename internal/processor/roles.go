@@ -111,5 +111,5 @@ func (r *roles) hold(ctx context.Context, ro role, flow *ops.Flow, active func()
 	}
 	r.log.Debug().Str("role", ro.name).Msg("begins")
 	defer r.log.Debug().Str("role", ro.name).Msg("ends")
-	return stages.Drive(ctx, stages.Watched(r.stages.Timed(m, ro.name), flow), log.Changed(), r.log.With().Str("role", ro.name).Logger())
+	return stages.Drive(ctx, stages.Watched(r.stages.Timed(m, ro.name, time.Now), flow), log.Changed(), r.log.With().Str("role", ro.name).Logger())
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"container/heap"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 
@@ -30,17 +31,13 @@ type groupState struct {
 	Since    int64         `json:"since,omitzero"`
 	Active   int64         `json:"active,omitzero"`
 	Mark     *int64        `json:"mark,omitzero"` // tick of its admission under the rule's cap
-	Panes    []paneState   `json:"panes,omitzero"`
+	Panes    []pane        `json:"panes,omitempty"`
 }
 
-type paneState struct {
-	End  int64        `json:"e"`
-	Fold schemas.Fold `json:"f"`
-}
-
-// Checkpoint writes down the whole state after the last tick decided. How far
-// the partials were read is the caller's to add.
-func (d *Decider) Checkpoint() ([]byte, error) {
+// Checkpoint writes down the whole state after the last tick decided, piece by
+// piece: it may be far larger than what memory should hold. How far the partials
+// were read is the caller's to add.
+func (d *Decider) Checkpoint(w io.Writer) error {
 	d.settle() // the ticks since the last decision may have been skipped
 	c := checkpoint{Class: d.class, Tick: d.tick, Groups: []groupState{}, Rows: []schemas.Row{}, Losses: d.losses}
 	for _, w := range d.windows {
@@ -48,12 +45,9 @@ func (d *Decider) Checkpoint() ([]byte, error) {
 			if g.idle() {
 				continue // it is there whenever its rule is
 			}
-			s := groupState{Instance: w.in.ID, Group: g.name, State: g.state, Since: g.since, Active: g.active}
+			s := groupState{Instance: w.in.ID, Group: g.name, State: g.state, Since: g.since, Active: g.active, Panes: g.panes}
 			if g.marked && !chaos.Bug("checkpoint without admissions") {
 				s.Mark = &g.mark
-			}
-			for _, p := range g.panes {
-				s.Panes = append(s.Panes, paneState{p.end, p.fold})
 			}
 			c.Groups = append(c.Groups, s)
 		}
@@ -69,26 +63,25 @@ func (d *Decider) Checkpoint() ([]byte, error) {
 		}
 		slices.SortFunc(c.Rows[at:], func(a, b schemas.Row) int { return compareKeys(a.RowKey, b.RowKey) })
 	}
-	data, err := json.Marshal(c, json.Deterministic(true))
-	if err != nil {
-		return nil, fmt.Errorf("checkpoint of %s at tick %d: %w", d.class, d.tick, err)
+	if err := json.MarshalWrite(w, c, json.Deterministic(true)); err != nil {
+		return fmt.Errorf("checkpoint of %s at tick %d: %w", d.class, d.tick, err)
 	}
-	return data, nil
+	return nil
 }
 
 // Restore takes over the state of a checkpoint. The schedule must have settled
 // its tick. From there on the decider does what the one that wrote it did; after
 // an error it is as it was.
-func (d *Decider) Restore(data []byte) error {
-	if err := d.restore(data); err != nil {
+func (d *Decider) Restore(r io.Reader) error {
+	if err := d.restore(r); err != nil {
 		return fmt.Errorf("restore the checkpoint of %s: %w", d.class, err)
 	}
 	return nil
 }
 
-func (d *Decider) restore(data []byte) error {
+func (d *Decider) restore(r io.Reader) error {
 	var c checkpoint
-	if err := json.Unmarshal(data, &c); err != nil {
+	if err := json.UnmarshalRead(r, &c); err != nil {
 		return err
 	}
 	if c.Class != d.class {
@@ -122,9 +115,7 @@ func (d *Decider) restore(data []byte) error {
 			g.marked, g.mark = true, *s.Mark
 			w.marked++
 		}
-		for _, p := range s.Panes {
-			g.panes = append(g.panes, pane{p.End, p.Fold})
-		}
+		g.panes = s.Panes
 	}
 	for _, w := range fresh.windows {
 		for _, g := range w.groups {

@@ -229,14 +229,21 @@ func checkpointed(t *testing.T) (*engine.Schedule, *engine.Decider) {
 	return s, d
 }
 
+// written is the checkpoint of a decider.
+func written(t *testing.T, d *engine.Decider) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	if err := d.Checkpoint(&b); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
 // TestCheckpoint keeps the format: a golden file, which every later build must
 // be able to restore.
 func TestCheckpoint(t *testing.T) {
 	s, d := checkpointed(t)
-	data, err := d.Checkpoint()
-	if err != nil {
-		t.Fatal(err)
-	}
+	data := written(t, d)
 	pretty := jsontext.Value(bytes.Clone(data))
 	if err := pretty.Indent(); err != nil {
 		t.Fatal(err)
@@ -255,16 +262,14 @@ func TestCheckpoint(t *testing.T) {
 		t.Errorf("the format changed (-golden +got):\n%s", diff)
 	}
 	other := engine.NewDecider(s, schemas.Telemetry)
-	if err := other.Restore(stored); err != nil {
+	if err := other.Restore(bytes.NewReader(stored)); err != nil {
 		t.Fatal(err)
 	}
 	for range 60 {
 		if a, b := encode(t, d.Decide()), encode(t, other.Decide()); a != b {
 			t.Fatalf("tick %d: decided %s, restored %s", d.Tick(), a, b)
 		}
-		a, _ := d.Checkpoint()
-		b, _ := other.Checkpoint()
-		if string(a) != string(b) {
+		if a, b := written(t, d), written(t, other); string(a) != string(b) {
 			t.Fatalf("tick %d: state in memory is %s, restored %s", d.Tick(), a, b)
 		}
 		at, ok := d.Waits()
@@ -276,10 +281,7 @@ func TestCheckpoint(t *testing.T) {
 
 func TestRestoreRefuses(t *testing.T) {
 	s, d := checkpointed(t)
-	data, err := d.Checkpoint()
-	if err != nil {
-		t.Fatal(err)
-	}
+	data := written(t, d)
 	replace := func(old, new string) string {
 		if !strings.Contains(string(data), old) {
 			t.Fatalf("the checkpoint has no %s", old)
@@ -297,12 +299,11 @@ func TestRestoreRefuses(t *testing.T) {
 	}
 	before, _ := json.Marshal(d.Tick())
 	for _, tt := range tests {
-		if err := d.Restore([]byte(tt.data)); err == nil || !strings.HasPrefix(err.Error(), tt.want) {
+		if err := d.Restore(strings.NewReader(tt.data)); err == nil || !strings.HasPrefix(err.Error(), tt.want) {
 			t.Errorf("%s: error %v, want %s", tt.name, err, tt.want)
 		}
 	}
-	after, err := d.Checkpoint()
-	if err != nil || string(after) != string(data) {
+	if string(written(t, d)) != string(data) {
 		t.Errorf("a refused checkpoint changed the state at tick %s", before)
 	}
 }

@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"bytes"
 	"maps"
 	"math"
 	"slices"
@@ -206,11 +207,11 @@ func (l *live) evaluate() bool {
 			}
 		}
 		if !l.calm && l.one(15) {
-			data, err := v.Checkpoint()
-			if err != nil {
+			var data bytes.Buffer
+			if err := v.Checkpoint(&data); err != nil {
 				panic(err)
 			}
-			l.stored = append(l.stored, storedCheckpoint{data, maps.Clone(v.taken), maps.Clone(v.frontier), v.read})
+			l.stored = append(l.stored, storedCheckpoint{data.Bytes(), maps.Clone(v.taken), maps.Clone(v.frontier), v.read})
 		}
 	}
 	for p, list := range l.partials {
@@ -271,7 +272,7 @@ func (l *live) start(v *evaluator) {
 		l.follow(&v.reader, from.read-v.read)
 	}
 	v.Decider = engine.NewDecider(v.Schedule, v.class)
-	if err := v.Restore(from.data); err != nil {
+	if err := v.Restore(bytes.NewReader(from.data)); err != nil {
 		panic(err)
 	}
 }

@@ -46,14 +46,7 @@ func rebuild(t *testing.T, w *world, class schemas.Class, seed uint64) (held int
 		if err := again.Rebuild(d.Tick(), past, rows, lost); err != nil {
 			t.Fatal(err)
 		}
-		want, err := d.Checkpoint()
-		if err != nil {
-			t.Fatal(err)
-		}
-		got, err := again.Checkpoint()
-		if err != nil {
-			t.Fatal(err)
-		}
+		want, got := written(t, d), written(t, again)
 		if !bytes.Equal(want, got) {
 			t.Fatalf("seed %d, %s, tick %d:\n   was %s\nrebuilt %s", seed, class, d.Tick(), want, got)
 		}

@@ -37,10 +37,11 @@ type group struct {
 	at   int   // index in wakes, -1: not there
 }
 
-// pane is what the rows of up to w ticks add up to; end is the last of them.
+// pane is what the rows of up to w ticks add up to; End is the last of them. It is
+// part of a checkpoint.
 type pane struct {
-	end  int64
-	fold schemas.Fold
+	End  int64        `json:"e"`
+	Fold schemas.Fold `json:"f"`
 }
 
 func newWindow(in *Instance) *window {
@@ -105,18 +106,18 @@ func (g *group) enter(end int64, f *schemas.Fold) {
 	if g.sum != nil {
 		merge(g.sum, f)
 	}
-	i, ok := slices.BinarySearchFunc(g.panes, end, func(p pane, t int64) int { return cmp.Compare(p.end, t) })
+	i, ok := slices.BinarySearchFunc(g.panes, end, func(p pane, t int64) int { return cmp.Compare(p.End, t) })
 	if !ok {
-		g.panes = slices.Insert(g.panes, i, pane{end: end, fold: *f})
+		g.panes = slices.Insert(g.panes, i, pane{End: end, Fold: *f})
 		return
 	}
-	merge(&g.panes[i].fold, f)
+	merge(&g.panes[i].Fold, f)
 }
 
 // leave drops the panes that end at or before a tick.
 func (g *group) leave(tick int64) {
 	n := 0
-	for n < len(g.panes) && g.panes[n].end <= tick {
+	for n < len(g.panes) && g.panes[n].End <= tick {
 		n++
 	}
 	if n > 0 {
@@ -130,7 +131,7 @@ func (g *group) fold() *schemas.Fold {
 	if g.sum == nil {
 		g.sum = new(schemas.Fold)
 		for i := range g.panes {
-			merge(g.sum, &g.panes[i].fold)
+			merge(g.sum, &g.panes[i].Fold)
 		}
 	}
 	return g.sum
@@ -165,7 +166,7 @@ func (g *group) sleep(tick int64, now verdict) bool {
 		soonest(t)
 	}
 	if len(g.panes) > 0 {
-		soonest(g.panes[0].end + in.Window)
+		soonest(g.panes[0].End + in.Window)
 	}
 	if t := in.Born + in.Window; in.silent && tick < t {
 		soonest(t)

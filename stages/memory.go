@@ -1,0 +1,95 @@
+package stages
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/go-json-experiment/json"
+
+	"github.com/dermai/millrace/rules/engine"
+	"github.com/dermai/millrace/schemas"
+)
+
+// memory is the content of a checkpoint beside the decider's own.
+type memory struct {
+	Chains  map[schemas.Partition]chain `json:"chains"`
+	Next    uint64                      `json:"next"`    // sequence of PARTIALS to read on from
+	Alerts  uint64                      `json:"alerts"`  // sequence of ALERTS up to which everything is in here
+	Changed int64                       `json:"changed"` // last tick with a change that somebody is told of
+}
+
+// The content is one JSON object: the decider's checkpoint in base64, which may be
+// hundreds of megabytes long and so is written and read piece by piece, and behind it
+// the members of memory. It is a permanent format.
+const (
+	memoryHead = `{"decider":"`
+	memoryRest = `",` // and the members, without their opening brace
+)
+
+// pack writes the content down.
+func (s memory) pack(d *engine.Decider) ([]byte, error) {
+	rest, err := json.Marshal(s, json.Deterministic(true))
+	if err != nil {
+		return nil, err
+	}
+	var packed bytes.Buffer
+	w := schemas.Packing(&packed)
+	_, err = io.WriteString(w, memoryHead)
+	encoder := base64.NewEncoder(base64.StdEncoding, w)
+	err = errors.Join(err, d.Checkpoint(encoder), encoder.Close())
+	_, failed := io.WriteString(w, memoryRest+string(rest[1:]))
+	err = errors.Join(err, failed, w.Close())
+	return packed.Bytes(), err
+}
+
+// unpackMemory reads what pack wrote, and restores the decider.
+func unpackMemory(state []byte, d *engine.Decider) (s memory, err error) {
+	unpacked := schemas.Unpacking(bytes.NewReader(state))
+	defer unpacked.Close()
+	r := bufio.NewReader(unpacked)
+	if err := expect(r, memoryHead); err != nil {
+		return s, err
+	}
+	if err := d.Restore(base64.NewDecoder(base64.StdEncoding, quoted{r})); err != nil {
+		return s, err
+	}
+	if err := expect(r, memoryRest); err != nil {
+		return s, err
+	}
+	return s, json.UnmarshalRead(io.MultiReader(strings.NewReader("{"), r), &s)
+}
+
+// expect reads a text.
+func expect(r io.Reader, text string) error {
+	got := make([]byte, len(text))
+	if _, err := io.ReadFull(r, got); err != nil {
+		return fmt.Errorf("want %s: %w", text, err)
+	}
+	if string(got) != text {
+		return fmt.Errorf("%q stands where %s should", got, text)
+	}
+	return nil
+}
+
+// quoted reads up to a quotation mark, which is left.
+type quoted struct{ *bufio.Reader }
+
+func (q quoted) Read(p []byte) (int, error) {
+	if _, err := q.Peek(1); err != nil {
+		return 0, err
+	}
+	ahead, err := q.Peek(min(q.Buffered(), len(p)))
+	if err != nil {
+		return 0, err
+	}
+	ahead, _, _ = bytes.Cut(ahead, []byte{'"'})
+	if len(ahead) == 0 {
+		return 0, io.EOF
+	}
+	return q.Reader.Read(p[:len(ahead)])
+}

@@ -1,0 +1,99 @@
+package stages
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/dermai/millrace/rules/engine"
+	"github.com/dermai/millrace/schemas"
+)
+
+// remembering is a decider with rows that wait, of so many bytes together.
+func remembering(t *testing.T, rows, size int) (*engine.Schedule, *engine.Decider) {
+	t.Helper()
+	s := engine.NewSchedule()
+	deployment := schemas.Deployment{Engine: schemas.Engine, Tick: time.Second, Lateness: 1, Delay: 5}
+	if err := s.Apply(1, 100e9, &schemas.ControlEntry{Deployment: &deployment}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Apply(2, 1e15, &schemas.ControlEntry{}); err != nil {
+		t.Fatal(err)
+	}
+	d := engine.NewDecider(s, schemas.Telemetry)
+	for i := range rows {
+		row := schemas.Row{RowKey: schemas.RowKey{Instance: "r@1", Pane: 200, Visible: 200}}
+		row.Fold = schemas.Fold{N: 1, Evidence: []schemas.Evidence{{Fields: map[string]string{"message": strings.Repeat("x", size/rows)}}}}
+		row.Visible += int64(i)
+		if err := d.Add([]schemas.Row{row}, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return s, d
+}
+
+var someMemory = memory{map[schemas.Partition]chain{0: {schemas.Position{Seq: 3, Index: 1}, 7}}, 11, 12, 13}
+
+// The content of a checkpoint may be larger than any message, and is what was put in.
+func TestMemoryOfAnySize(t *testing.T) {
+	s, d := remembering(t, 100, 70<<20)
+	packed, err := someMemory.pack(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := engine.NewDecider(s, schemas.Telemetry)
+	got, err := unpackMemory(packed, again)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(someMemory, got); diff != "" {
+		t.Errorf("memory (-put +got):\n%s", diff)
+	}
+	var want, have bytes.Buffer
+	if err := d.Checkpoint(&want); err != nil {
+		t.Fatal(err)
+	}
+	if err := again.Checkpoint(&have); err != nil || !bytes.Equal(want.Bytes(), have.Bytes()) {
+		t.Errorf("the state of %d bytes is another one, of %d, or: %v", want.Len(), have.Len(), err)
+	}
+}
+
+// Builds of before wrote the content as one object with Encode, and read it so.
+func TestMemoryOfBefore(t *testing.T) {
+	type before struct {
+		Decider []byte `json:"decider"`
+		memory
+	}
+	s, d := remembering(t, 2, 2000)
+	var state bytes.Buffer
+	if err := d.Checkpoint(&state); err != nil {
+		t.Fatal(err)
+	}
+	old, err := schemas.Encode(before{state.Bytes(), someMemory})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := unpackMemory(old, engine.NewDecider(s, schemas.Telemetry))
+	if diff := cmp.Diff(someMemory, got); diff != "" || err != nil {
+		t.Errorf("what they wrote is read as (-put +got): %v\n%s", err, diff)
+	}
+	packed, err := someMemory.pack(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var read before
+	if err := schemas.DecodeInto(packed, &read); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(read.Decider, state.Bytes()) || !cmp.Equal(read.memory, someMemory) {
+		t.Errorf("they would read %+v", read)
+	}
+	for _, n := range []int{0, 5, len(old) / 2, len(old) - 1} {
+		if _, err := unpackMemory(old[:n], engine.NewDecider(s, schemas.Telemetry)); err == nil {
+			t.Errorf("the first %d of %d bytes are taken for all", n, len(old))
+		}
+	}
+}
