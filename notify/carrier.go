@@ -10,6 +10,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill"
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/ThreeDotsLabs/watermill/message/router/middleware"
+	"github.com/rs/zerolog"
 	"github.com/sony/gobreaker"
 
 	"github.com/dermai/millrace/schemas"
@@ -36,16 +37,18 @@ const (
 // has come, or puts it into the quarantine.
 type Carrier struct {
 	metrics *Metrics
+	log     zerolog.Logger
 	router  *message.Router
 }
 
-// NewCarrier makes a carrier without receivers. metrics may be nil.
-func NewCarrier(metrics *Metrics) (*Carrier, error) {
+// NewCarrier makes a carrier without receivers. metrics may be nil. The logger is
+// told of receivers that fail for long, and when they answer again.
+func NewCarrier(metrics *Metrics, log zerolog.Logger) (*Carrier, error) {
 	router, err := message.NewRouter(message.RouterConfig{}, watermill.NopLogger{})
 	if err != nil {
 		return nil, fmt.Errorf("carrier: %w", err)
 	}
-	return &Carrier{metrics: metrics.orNone(), router: router}, nil
+	return &Carrier{metrics: metrics.orNone(), log: log, router: router}, nil
 }
 
 // Run carries until ctx ends and what is in hand is done. Before it runs, and
@@ -60,7 +63,7 @@ func (c *Carrier) Run(ctx context.Context) error {
 // Carry gives a receiver through which attempts at r are carried. It is called
 // before Run, once for each name.
 func (c *Carrier) Carry(name string, r Receiver) Receiver {
-	h := &carried{receiver: r, messages: make(chan *message.Message)}
+	h := &carried{receiver: r, log: c.log.With().Str("receiver", name).Logger(), messages: make(chan *message.Message)}
 	state := c.metrics.breaker.WithLabelValues(name)
 	state.Set(0)
 	breaker := middleware.NewCircuitBreaker(gobreaker.Settings{
@@ -69,10 +72,14 @@ func (c *Carrier) Carry(name string, r Receiver) Receiver {
 		ReadyToTrip: func(n gobreaker.Counts) bool { return n.ConsecutiveFailures >= breakAfter },
 		// A receiver that says never is there.
 		IsSuccessful: func(err error) bool { return err == nil || verdictOf(err).outcome == schemas.DeliveryRejected },
-		OnStateChange: func(_ string, _, to gobreaker.State) {
+		OnStateChange: func(_ string, from, to gobreaker.State) {
 			if state.Set(0); to == gobreaker.StateOpen {
 				state.Set(1)
 				h.opened(time.Now())
+			}
+			h.fails = from == gobreaker.StateClosed
+			if to == gobreaker.StateClosed {
+				h.log.Info().Msg("the receiver answers again")
 			}
 		},
 	})
@@ -90,6 +97,7 @@ func (c *Carrier) Carry(name string, r Receiver) Receiver {
 // One attempt is in hand at a time.
 type carried struct {
 	receiver Receiver
+	log      zerolog.Logger
 	messages chan *message.Message
 
 	// Of the attempt in hand: set before the message is given, read after it was
@@ -99,6 +107,7 @@ type carried struct {
 	first        string
 	reference    string
 	err          error
+	fails        bool // the breaker opened by it, and was closed before
 
 	mu     sync.Mutex
 	closed time.Time // when the breaker, open now, lets an attempt through
@@ -159,6 +168,10 @@ func (h *carried) outcome(next message.HandlerFunc) message.HandlerFunc {
 			err = &waitError{reason: "left alone after failures in a row", after: h.left(time.Now())}
 		}
 		h.err = err
+		if h.fails {
+			h.log.Warn().Str("answer", verdictOf(err).detail).Msg("the receiver fails, and is left alone for a while; what it is to be told waits")
+			h.fails = false
+		}
 		return out, err
 	}
 }

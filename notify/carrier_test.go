@@ -1,6 +1,7 @@
 package notify_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"strings"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/dermai/millrace/notify"
 	"github.com/dermai/millrace/schemas"
+	"github.com/rs/zerolog"
 )
 
 // answers is a receiver that answers with what it is told to.
@@ -18,6 +20,7 @@ type answers struct {
 	panic any
 	asked int
 	first string
+	log   bytes.Buffer
 }
 
 func (a *answers) Send(context.Context, schemas.Notification) (string, error) {
@@ -46,11 +49,11 @@ func permanent(err error) bool {
 func carry(t *testing.T, test func(t *testing.T, a *answers, r notify.Receiver)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		c, err := notify.NewCarrier(nil)
+		a := &answers{}
+		c, err := notify.NewCarrier(nil, zerolog.New(&a.log))
 		if err != nil {
 			t.Fatal(err)
 		}
-		a := &answers{}
 		r := c.Carry("team", a)
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
@@ -109,6 +112,11 @@ func TestCarrier(t *testing.T) {
 			if _, err := r.Send(t.Context(), n); err != nil || a.asked != 6 {
 				t.Errorf("asked %d times, then %v", a.asked, err)
 			}
+			want := `{"level":"warn","receiver":"team","answer":"down","message":"the receiver fails, and is left alone for a while; what it is to be told waits"}` + "\n" +
+				`{"level":"info","receiver":"team","message":"the receiver answers again"}` + "\n"
+			if got := a.log.String(); got != want {
+				t.Errorf("the log says\n%s, want\n%s", got, want)
+			}
 		})
 	})
 	t.Run("who says never is there", func(t *testing.T) {
@@ -125,7 +133,7 @@ func TestCarrier(t *testing.T) {
 		})
 	})
 	t.Run("nobody carries", func(t *testing.T) {
-		c, err := notify.NewCarrier(nil)
+		c, err := notify.NewCarrier(nil, zerolog.Nop())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -70,7 +70,7 @@ func Run(ctx context.Context, c Config) error {
 	if err := p.read(ctx); err != nil || ctx.Err() != nil {
 		return err
 	}
-	carrier, err := notify.NewCarrier(p.notify)
+	carrier, err := notify.NewCarrier(p.notify, c.Log)
 	if err != nil {
 		return err
 	}
