@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"regexp"
 	"slices"
@@ -81,39 +80,6 @@ type ReceiverConfig struct {
 	// Options are the type's own, as YAML. They may hold secrets.
 	Options Options
 }
-
-// Options are the options of a receiver, as they were written. They are never
-// printed: a text option may be a secret.
-type Options struct{ text []byte }
-
-// NewOptions takes options as YAML.
-func NewOptions(text []byte) Options { return Options{text} }
-
-// Decode reads the options into a struct, strictly. Errors name the field, and
-// never the value.
-func (o Options) Decode(into any) error {
-	if len(strings.TrimSpace(string(o.text))) == 0 || string(o.text) == "null" {
-		return nil
-	}
-	if err := yaml.UnmarshalWithOptions(o.text, into, yaml.Strict()); err != nil {
-		return errors.New(withoutSource(err))
-	}
-	return nil
-}
-
-// withoutSource is the message of a YAML error without the lines it is about,
-// which may hold a secret.
-func withoutSource(err error) string {
-	return strings.TrimSpace(yaml.FormatError(err, false, false))
-}
-
-func (o Options) String() string { return "[hidden]" }
-
-// Format prints String for every verb.
-func (o Options) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, o.String()) }
-
-// MarshalText writes String.
-func (o Options) MarshalText() ([]byte, error) { return []byte(o.String()), nil }
 
 // UnmarshalYAML reads a name and the key that is the type.
 func (r *ReceiverConfig) UnmarshalYAML(b []byte) error {

@@ -3,18 +3,22 @@ package app
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/dermai/millrace/rules"
+	"github.com/dermai/millrace/sources"
 )
 
 // configCommand groups what is about the configuration.
 type configCommand struct {
-	Check configCheck `cmd:"" help:"Check the configuration, the environment and the rule files that it names."`
+	Check configCheck `cmd:"" help:"Check the configuration, the environment, receivers, sinks, and the rule files that it names."`
 	Show  configShow  `cmd:"" help:"Show every setting in force, without secrets, and where it comes from."`
 }
 
 // configCheck checks what is more than reading: run has read the configuration,
-// or ended with its faults. Findings: warnings, and faults of rule files.
+// or ended with its faults. Findings: warnings, what cannot be built, and faults of
+// rule files.
 type configCheck struct{}
 
 func (*configCheck) Run(_ context.Context, s *session) error {
@@ -27,7 +31,7 @@ func (*configCheck) Run(_ context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	findings := s.config.Warnings
+	findings := slices.Concat(s.config.Warnings, s.unbuilt())
 	for _, f := range faults {
 		findings = append(findings, f.Error())
 	}
@@ -44,6 +48,25 @@ func (*configCheck) Run(_ context.Context, s *session) error {
 		file = "no file, environment and defaults"
 	}
 	return s.out.print(map[string]string{"file": s.config.File}, file+": fine")
+}
+
+// unbuilt says what a daemon could not make of the configuration: receivers, sinks
+// and tokens.
+func (s *session) unbuilt() (findings []string) {
+	_, receivers := s.receivers()
+	_, sinks := s.sinks()
+	var tokens error
+	if path := s.config.HTTP.Tokens; path != "" {
+		if _, err := sources.LoadTokens(string(path)); err != nil {
+			tokens = fmt.Errorf("http.tokens: %w", err)
+		}
+	}
+	for _, err := range []error{receivers, sinks, tokens} {
+		if err != nil {
+			findings = append(findings, strings.Split(err.Error(), "\n")...)
+		}
+	}
+	return findings
 }
 
 // configShow shows the configuration.
