@@ -144,7 +144,9 @@ func (s *session) apply(ctx context.Context, conn *pipeline.Conn, sync func() er
 			return err
 		}
 	}
-	s.log.Info().Int("changes", len(changes)).Str("rules", change).Bool("dry_run", dryRun).Msg("applied")
+	if !dryRun {
+		s.log.Info().Int("changes", len(changes)).Str("rules", change).Msg("applied")
+	}
 	return nil
 }
 
