@@ -4,9 +4,11 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -47,6 +49,9 @@ func ask[T any](ctx context.Context, c *Conn, every time.Duration, question func
 	for {
 		select {
 		case a := <-answers:
+			if errors.Is(a.err, nats.ErrReconnectBufExceeded) {
+				return a.value, fmt.Errorf("not connected to the broker: %w", a.err)
+			}
 			if !isLeaderless(a.err) {
 				return a.value, a.err
 			}

@@ -68,7 +68,7 @@ func (d *drainer) run() {
 			return
 		default:
 		}
-		if wait == retryMost {
+		if wait == retryMost && d.p.conn.Connected() { // that the connection is lost is said once
 			d.p.conn.log.Warn().Err(err).Str("lane", d.lane).Int("frames", n).Msg("frames wait in the spool")
 		}
 		select {

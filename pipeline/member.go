@@ -207,7 +207,8 @@ func (m *Member) run(ctx context.Context) {
 				m.see(e)
 			}
 		case <-tick.C:
-			if err := errors.Join(m.beat(ctx), m.list(ctx)); err != nil && ctx.Err() == nil {
+			// That the connection is lost is said once, by the connection.
+			if err := errors.Join(m.beat(ctx), m.list(ctx)); err != nil && ctx.Err() == nil && m.conn.Connected() {
 				m.conn.log.Warn().Err(err).Msg("no heartbeat")
 			}
 		}

@@ -42,8 +42,10 @@ const (
 	// longest is the most it waits after an error: what is missed, such as a stream's
 	// leader, may be there at any time, and a tick waits for all machines in turn.
 	longest = 500 * time.Millisecond
-	// sayAgain is how long it waits after errors until it logs another one.
-	sayAgain = 2 * time.Second
+	// How long it waits after errors until it logs another one: twice as long each
+	// time, so that an outage does not fill the log.
+	sayAgain  = 2 * time.Second
+	sayRarely = time.Minute
 )
 
 // Drive steps a machine until ctx ends (nil) or the machine meets an incident
@@ -52,7 +54,7 @@ func Drive(ctx context.Context, m Machine, wake <-chan struct{}, log zerolog.Log
 	rest := time.NewTimer(idle)
 	defer rest.Stop()
 	pause := idle
-	unsaid := sayAgain // waited since an error was logged
+	unsaid, patience := sayAgain, sayAgain // waited since an error was logged, and until the next is
 	for ctx.Err() == nil {
 		busy, err := m.Step(ctx)
 		switch {
@@ -61,8 +63,8 @@ func Drive(ctx context.Context, m Machine, wake <-chan struct{}, log zerolog.Log
 		case fence.IsIncident(err):
 			return err
 		case err != nil:
-			if unsaid >= sayAgain {
-				unsaid = 0
+			if unsaid >= patience {
+				unsaid, patience = 0, min(2*patience, sayRarely)
 				log.Warn().Err(err).Msg("step")
 			}
 			unsaid += pause
@@ -74,10 +76,10 @@ func Drive(ctx context.Context, m Machine, wake <-chan struct{}, log zerolog.Log
 			}
 			continue
 		case busy:
-			pause, unsaid = idle, sayAgain
+			pause, unsaid, patience = idle, sayAgain, sayAgain
 			continue
 		}
-		pause, unsaid = idle, sayAgain
+		pause, unsaid, patience = idle, sayAgain, sayAgain
 		rest.Reset(idle)
 		select {
 		case <-ctx.Done():

@@ -34,7 +34,7 @@ func TestDriveGoesOn(t *testing.T) {
 		if late := time.Since(began) - outage; !fence.IsIncident(err) || late > 500*time.Millisecond {
 			t.Errorf("it ended %s after the outage: %v", late, err)
 		}
-		if lines := bytes.Count(said.Bytes(), []byte("no leader")); steps > 130 || lines < 10 || lines > 30 {
+		if lines := bytes.Count(said.Bytes(), []byte("no leader")); steps > 130 || lines < 3 || lines > 8 {
 			t.Errorf("%d steps in a minute, and it said so %d times", steps, lines)
 		}
 	})
