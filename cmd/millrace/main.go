@@ -13,11 +13,20 @@
 //	rules check [--against EVENTS] [FILE...] check rule files
 //	rules test FILE...                       run tests of rules
 //	rules run [--rules FILE] EVENTS...       decide recorded events
+//	rules backtest|diff                      decide archived events again
 //	alerts ls|show                           what fires, and who was told
+//	silence add|ls|rm                        keep alerts from being told
 //	receivers ls                             who is told, and by which routes
 //	receivers test [NAME...]                 send a test notification
-//	quarantine ls|show                       what could not be processed
-//	archive ls|cat|flush|verify              look into the archive, prove it
+//	quarantine ls|show|redrive               what could not be processed
+//	spool ls|check                           what waits on this machine
+//	archive ls|cat|query|export              look into the archive
+//	archive flush|compact|retain|lifecycle   look after it
+//	archive hold add|ls|rm                   legal holds
+//	archive replay|restore                   put streams back from it
+//	archive verify                           prove the archive
+//	verify                                   prove that nothing was lost
+//	doctor                                   what is wrong, and its mend
 //	config check|show                        the configuration in force
 //
 // `millrace COMMAND --help` says more. With -o json every command prints one
