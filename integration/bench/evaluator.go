@@ -39,6 +39,8 @@ type evaluatorStep struct {
 const (
 	evaluatorRules  = 4
 	evaluatorWindow = 5 * time.Minute
+	// evaluatorServices share the keys, so that all partitions have events.
+	evaluatorServices = 16
 	// evaluatorGrowth is how many times as many groups each step has as the one before.
 	evaluatorGrowth = 1.5
 	// evaluatorPace is the time between two lots of the steady rate.
@@ -54,6 +56,7 @@ func measureEvaluator(ctx context.Context, c config) (_ *evaluatorResult, err er
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, e.close()) }()
+	e.services = evaluatorServices
 	pumping, stop := context.WithCancel(ctx)
 	var pump errgroup.Group
 	pump.Go(func() error { return e.pump(pumping) })
@@ -111,10 +114,10 @@ func (e *evaluating) pump(ctx context.Context) error {
 // measures.
 func (e *evaluating) step(ctx context.Context, keys int64) error {
 	known := e.keys.Load()
-	fresh, now := int(keys-known), time.Now()
-	past := fresh * int(evaluatorWindow/time.Second)
+	const seconds = int(evaluatorWindow / time.Second)
+	now, past := time.Now(), int(keys-known)*seconds
 	err := e.publish(ctx, past, func(i int) (int, time.Time) {
-		return int(known) + i%fresh, now.Add(time.Duration(i/fresh)*time.Second - evaluatorWindow)
+		return int(known) + i/seconds, now.Add(time.Duration(i%seconds)*time.Second - evaluatorWindow)
 	})
 	if err != nil {
 		return err

@@ -103,6 +103,8 @@ type grouped struct {
 	of        []*process // those that are measured
 	conn      *pipeline.Conn
 	publisher *pipeline.Publisher
+	// services that the keys are spread over, and so the partitions.
+	services int
 }
 
 // startGrouped starts a deployment with rules that fire above a value, and waits
@@ -120,7 +122,7 @@ func startGrouped(ctx context.Context, c config, name string, rules int, window 
 	if err != nil {
 		return nil, err
 	}
-	g := &grouped{deployment: d, of: slices.Clone(d.brokers)}
+	g := &grouped{deployment: d, of: slices.Clone(d.brokers), services: 1}
 	if err := g.startAll(ctx); err != nil {
 		return nil, errors.Join(err, g.close())
 	}
@@ -139,7 +141,7 @@ func (g *grouped) startAll(ctx context.Context) (err error) {
 	if g.conn, err = pipeline.Connect(ctx, pipeline.Config{URL: g.url, Name: "bench"}); err != nil {
 		return err
 	}
-	if g.publisher, err = pipeline.NewPublisher(g.conn, pipeline.PublisherConfig{Service: "bench"}); err != nil {
+	if g.publisher, err = pipeline.NewPublisher(g.conn, pipeline.PublisherConfig{}); err != nil {
 		return err
 	}
 	select { // until the rules are in force
@@ -166,7 +168,7 @@ func (g *grouped) publish(ctx context.Context, events int, of func(i int) (key i
 		for i := range lot {
 			key, at := of(from + i)
 			lot[i] = schemas.Event{
-				Kind: schemas.KindLog, Level: "INFO", Message: "bench group", Time: at.UnixNano(),
+				Kind: schemas.KindLog, Service: fmt.Sprintf("bench-%d", key%g.services), Time: at.UnixNano(), Level: "INFO", Message: "bench group",
 				Attributes: map[string]any{"key": strconv.Itoa(key), "duration_ms": float64(1 + rand.IntN(1000))},
 			}
 		}
