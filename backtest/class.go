@@ -91,7 +91,11 @@ func (c *class) decide(ctx context.Context, emit func(*schemas.Transition) error
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case !ok && past != nil, !ok && settled < c.first:
-			return fmt.Errorf("there is nothing to decide: %s ends at %s", behind.partition.Stream(), stamp(t.End(settled)))
+			mend := "; begin the range before that"
+			if _, live := c.Source.(*Live); !live {
+				mend = "; --live reads what it holds behind the archive, such as ticks"
+			}
+			return fmt.Errorf("there is nothing to decide: %s ends at %s%s", behind.partition.Stream(), stamp(t.End(settled)), mend)
 		case !ok:
 			c.sum.HeldBy = behind.partition.Stream()
 			return nil

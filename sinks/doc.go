@@ -1,5 +1,6 @@
-// Package sinks holds the receivers of notifications: Slack, the console, and
-// the outbox, which renders what other receivers would be sent.
+// Package sinks holds the receivers of notifications (Slack, mail, Sentry, webhooks, the
+// console, and the outbox, which renders what others would be sent) and the sinks of
+// events (files, the copy of the audit trail, errors to Sentry, metrics of Prometheus).
 //
 // The invariant: text that comes from events is only ever text to the other
 // side. It cannot make a mention, a link, a format, a header, a path or a

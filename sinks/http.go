@@ -51,7 +51,7 @@ type Poster struct {
 
 // NewPoster checks the URL, which option names in errors. now is the time by which
 // dates in answers are read; nil: time.Now.
-func NewPoster(option string, u secret.Text, o HTTPOptions, now func() time.Time) (*Poster, error) {
+func NewPoster(option string, u Secret, o HTTPOptions, now func() time.Time) (*Poster, error) {
 	fault := func(text string) error { return errors.New(option + ": " + text) }
 	parsed, err := url.Parse(u.Reveal())
 	if err != nil || parsed.Host == "" {
