@@ -104,10 +104,11 @@ type Conn struct {
 	log       zerolog.Logger
 	metrics   *metrics
 
-	mu     sync.Mutex
-	epoch  context.Context // see unbroken
-	end    context.CancelFunc
-	denied map[string]struct{} // subjects that the server refused to take
+	mu      sync.Mutex
+	epoch   context.Context // see unbroken
+	end     context.CancelFunc
+	refused bool                // the user, and it was said
+	denied  map[string]struct{} // subjects that the server refused to take
 
 	reaching sync.Mutex
 	reach    map[string]*reach // by stream
@@ -148,6 +149,9 @@ func Connect(ctx context.Context, c Config) (*Conn, error) {
 		// Nothing is kept to be sent later: an append that nobody waits for any
 		// more would be one more outcome to settle.
 		nats.ReconnectBufSize(-1),
+		// Whose password is changed at the server first is refused until it is changed
+		// here, or back: that is no reason to end the connection for ever.
+		nats.IgnoreAuthErrorAbort(),
 		nats.ReconnectHandler(conn.restored),
 		nats.DisconnectErrHandler(conn.disconnected),
 		nats.ErrorHandler(conn.asyncError),
@@ -184,6 +188,13 @@ func Connect(ctx context.Context, c Config) (*Conn, error) {
 		return nil, fmt.Errorf("connect to %s: %s", where, explain(err))
 	}
 	conn.nats = nc
+	if c.Later && !nc.IsConnected() {
+		why := nc.LastError()
+		if why == nil {
+			why = nats.ErrNoServers
+		}
+		conn.log.Warn().Str("broker", where).Str("error", explain(why)).Msg("not connected to the broker yet; it is tried on")
+	}
 	if conn.js, err = jetstream.New(nc, jetstream.WithDefaultTimeout(conn.timeout)); err != nil {
 		nc.Close()
 		return nil, fmt.Errorf("connect to %s: %w", where, err)
@@ -260,11 +271,12 @@ func (c *Conn) renew() {
 	defer c.mu.Unlock()
 	c.end()
 	c.epoch, c.end = context.WithCancel(context.Background())
+	c.refused = false
 }
 
 func (c *Conn) restored(nc *nats.Conn) {
 	c.renew()
-	c.log.Info().Str("server", nc.ConnectedServerName()).Msg("connected to the broker again")
+	c.log.Info().Str("server", nc.ConnectedServerName()).Msg("connected to the broker")
 }
 
 func (c *Conn) disconnected(_ *nats.Conn, err error) {
@@ -280,6 +292,16 @@ func (c *Conn) disconnected(_ *nats.Conn, err error) {
 const maxDenied = 1000
 
 func (c *Conn) asyncError(_ *nats.Conn, _ *nats.Subscription, err error) {
+	if errors.Is(err, nats.ErrAuthorization) {
+		c.mu.Lock()
+		said := c.refused
+		c.refused = true
+		c.mu.Unlock()
+		if !said {
+			c.log.Error().Str("error", explain(err)).Msg("not connected to the broker; it is tried on")
+		}
+		return
+	}
 	c.log.Warn().Str("error", stripUserinfo(err.Error())).Msg("the broker reports an error")
 	_, rest, ok := strings.Cut(strings.ToLower(err.Error()), "permissions violation for publish to \"")
 	if !errors.Is(err, nats.ErrPermissionViolation) || !ok {

@@ -2,16 +2,20 @@ package pipeline_test
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/dermai/millrace/pipeline"
 	"github.com/dermai/millrace/pipeline/pipelinetest"
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
 )
 
 const password = "s3cr3t-p4ss"
@@ -85,6 +89,53 @@ func TestReconnect(t *testing.T) {
 	pipelinetest.Within(t, "a server without a word is given up", func() bool { return !c.Connected() })
 	proxy.Stand(false)
 	pipelinetest.Within(t, "it is connected again", c.Connected)
+}
+
+// doorman refuses clients while the door is shut.
+type doorman struct {
+	shut    atomic.Bool
+	refused atomic.Int64
+}
+
+func (d *doorman) Check(server.ClientAuthentication) bool {
+	if d.shut.Load() {
+		d.refused.Add(1)
+		return false
+	}
+	return true
+}
+
+// A password that is changed at the server, and here later or not at all, ends no
+// connection for ever, and is said once.
+func TestRefusedForAWhile(t *testing.T) {
+	for _, later := range []bool{false, true} {
+		t.Run(fmt.Sprintf("later %v", later), func(t *testing.T) {
+			var door doorman
+			s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: -1, NoSigs: true, NoLog: true, CustomClientAuthentication: &door})
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.Start()
+			t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+			proxy := pipelinetest.StartProxy(t, s.Addr().String())
+			var log logLines
+			door.shut.Store(later)
+			c, err := pipeline.Connect(t.Context(), pipeline.Config{URL: proxy.URL(), Later: later, Logger: zerolog.New(&log)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(c.Close)
+			door.shut.Store(true)
+			proxy.Cut()
+			refused := door.refused.Load()
+			pipelinetest.Within(t, "it is refused again and again", func() bool { return door.refused.Load() > refused+4 })
+			if said := append(log.said(t, "warn"), log.said(t, "error")...); strings.Count(fmt.Sprint(said), "check the credentials") != 1 {
+				t.Errorf("the log has %v", said)
+			}
+			door.shut.Store(false)
+			pipelinetest.Within(t, "it is connected again", c.Connected)
+		})
+	}
 }
 
 func TestOneRegistererPerConnection(t *testing.T) {
