@@ -31,8 +31,7 @@ func IsIncident(err error) bool {
 // message is written before a subject is opened; other errors stay as they are.
 func Missing(err error, subject string) error {
 	if errors.Is(err, ErrNoHead) {
-		return Incident(subject, "the subject has no message, though a genesis was written when it was created: "+
-			"the stream lost its data; restore it, or create it anew under another name")
+		return Incident(subject, "the subject has no message, though a genesis was written when it was created: the stream lost its data"+goOn)
 	}
 	return err
 }

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"github.com/dermai/millrace/internal/chaos"
+	"github.com/dermai/millrace/schemas"
 )
 
 // Header of a message: one value a name.
@@ -81,12 +84,42 @@ func Extent(ctx context.Context, log Log, stream string, read uint64) (Info, err
 	return log.Info(ctx, stream)
 }
 
+// Recognise returns the extent of a stream that was read up to a marked message. It is
+// ErrRecreated if it is another stream, and ErrRewound if it has not that message, or
+// another in its place. What of the mark is not known, or not kept, is not compared.
+func Recognise(ctx context.Context, log Log, stream string, m schemas.Mark) (Info, error) {
+	info, err := Extent(ctx, log, stream, m.Seq)
+	switch {
+	case err != nil:
+		return info, err
+	case chaos.Bug("mark not compared"):
+		return info, nil
+	case m.Created != 0 && m.Created != info.Created:
+		return info, fmt.Errorf("%s: message %d of another was read: %w", stream, m.Seq, ErrRecreated)
+	case m.Seq > info.Last:
+		return info, fmt.Errorf("%s: it was read up to message %d, and ends at %d: %w", stream, m.Seq, info.Last, ErrRewound)
+	case m.Time == 0 || m.Seq < info.First || info.Lost(m.Seq):
+		return info, nil
+	}
+	found, err := log.Read(ctx, stream, m.Seq, 1)
+	if err != nil {
+		return info, err
+	}
+	if len(found) > 0 && found[0].Seq == m.Seq && found[0].Time != m.Time {
+		return info, fmt.Errorf("%s: message %d is another than the one that was read: %w", stream, m.Seq, ErrRewound)
+	}
+	return info, nil
+}
+
 // Trimmer forgets the beginning of a stream or of one of its subjects.
 type Trimmer interface {
 	// Trim removes the messages with sequences below seq: those of the subject, or
 	// of the whole stream where subject is "". Doing it twice does no harm.
 	Trim(ctx context.Context, stream, subject string, seq uint64) error
 }
+
+// goOn says where to read on.
+const goOn = "; how to go on: docs/troubleshooting.md, A stream was lost"
 
 // The outcomes of Append and Head that callers tell apart.
 var (
@@ -98,10 +131,10 @@ var (
 	ErrNoHead = errors.New("subject has no message")
 	// ErrRewound: the stream has not what was read from it. It lost its tail and
 	// gives sequences again, which is an incident.
-	ErrRewound = errors.New("the stream lost its tail")
+	ErrRewound = errors.New("the stream lost its tail" + goOn)
 	// ErrRecreated: the stream is not the one that was read. It was deleted, and
 	// another made that gives its sequences again, which is an incident.
-	ErrRecreated = errors.New("the stream was deleted and made again")
+	ErrRecreated = errors.New("the stream was deleted and made again" + goOn)
 	// ErrFenced: another writer has claimed the subject. The caller drops all
 	// state that it holds for the subject and loads again.
 	ErrFenced = errors.New("fenced: the subject has another writer")

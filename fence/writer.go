@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/dermai/millrace/internal/chaos"
+	"github.com/dermai/millrace/schemas"
 )
 
 // HeaderToken carries who wrote a message: "<claim>/<epoch>/<n>".
@@ -56,8 +57,11 @@ type Writer struct {
 	subject string
 	claims  func() string
 
+	created int64 // of the stream, Unix ns; 0: never loaded
+
 	tok    token
 	rev    uint64   // sequence of the subject's last message, as far as is known
+	acked  uint64   // sequence of this writer's last message that is stored
 	flight *Message // sent, outcome unknown
 }
 
@@ -71,10 +75,15 @@ func NewWriter(log Log, subject string, claims func() string) *Writer {
 // Load reads the subject's head, forgets anything in flight and takes a new
 // claim, which is in force once the first Append succeeded. A subject without a
 // head is an incident, since a genesis message is written before the subject is
-// opened: Load returns ErrNoHead and the process stops.
+// opened: Load returns ErrNoHead and the process stops. So it is where the stream is
+// not the one that this writer loaded from before (ErrRecreated), or has not what it
+// was told to be stored (ErrRewound).
 func (w *Writer) Load(ctx context.Context) (Entry, error) {
 	head, err := w.log.Head(ctx, w.subject)
 	if err != nil && !(errors.Is(err, ErrNoHead) && chaos.Bug("missing head taken as zero")) {
+		return Entry{}, fmt.Errorf("load %s: %w", w.subject, err)
+	}
+	if err := w.guard(ctx); err != nil {
 		return Entry{}, fmt.Errorf("load %s: %w", w.subject, err)
 	}
 	t, err := parseToken(head.Header)
@@ -90,9 +99,29 @@ func (w *Writer) Load(ctx context.Context) (Entry, error) {
 	return head, nil
 }
 
+// guard compares the stream with the one that was loaded from before.
+func (w *Writer) guard(ctx context.Context) error {
+	stream := schemas.StreamOf(w.subject)
+	info, err := Extent(ctx, w.log, stream, w.acked)
+	switch {
+	case err != nil:
+		return err
+	case w.created != 0 && w.created != info.Created && !chaos.Bug("writer takes another stream"):
+		return fmt.Errorf("%s: %w", stream, ErrRecreated)
+	case info.Last < w.acked:
+		return fmt.Errorf("%s: message %d was stored, and the last is %d: %w", stream, w.acked, info.Last, ErrRewound)
+	}
+	w.created = info.Created
+	return nil
+}
+
+// Created is when the stream was created that was loaded from, Unix ns.
+func (w *Writer) Created() int64 { return w.created }
+
 // Append stores the next message. nil: it is stored, and Seq is its sequence.
 // ErrUnknown or ErrFull: it is in flight, call Settle until that says nil or
-// ErrFenced, and append nothing else before. Any other error is final and the
+// ErrFenced, and append nothing else before. ErrRewound: the subject has lost a
+// message that this writer was told to be stored. Any other error is final and the
 // caller must Load again.
 func (w *Writer) Append(ctx context.Context, h Header, data []byte) error {
 	if w.flight != nil {
@@ -131,8 +160,7 @@ func (w *Writer) Settle(ctx context.Context) error {
 	}
 	switch {
 	case head.Header[HeaderToken] == w.tok.String(), chaos.Bug("zombie's append accepted"):
-		w.stored(head.Seq)
-		return nil
+		return w.stored(head.Seq)
 	case head.Seq == w.rev:
 		err := w.send(ctx)
 		if refused := (*RefusedError)(nil); errors.As(err, &refused) {
@@ -151,12 +179,19 @@ func (w *Writer) send(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("append to %s: %w", w.subject, err)
 	}
-	w.stored(seq)
-	return nil
+	return w.stored(seq)
 }
 
-func (w *Writer) stored(seq uint64) {
-	w.rev = seq
+// stored goes on behind a message that is stored. A head may be stale; but what was
+// appended behind it proves that it was the last, and that no message behind it that
+// was stored before is there any more.
+func (w *Writer) stored(seq uint64) error {
+	last, acked := w.rev, w.acked
+	w.rev, w.acked = seq, seq
 	w.tok.n++
 	w.flight = nil
+	if last < acked && !chaos.Bug("lost commit not noticed") {
+		return fmt.Errorf("%s: message %d was stored, and the last was %d: %w", w.subject, acked, last, ErrRewound)
+	}
+	return nil
 }

@@ -29,15 +29,16 @@ type gathered struct {
 	until    uint64 // read no further
 	fixed    bool   // until is the end of the range, as it is recorded
 
-	next  uint64 // to be read
-	last  uint64 // sequence of the last in it
-	count int
-	bytes int
-	only  fence.Entry          // the first in it
-	tells schemas.Notification // the last in it, without alerts
-	alert map[string]digested  // by class and identity
-	left  map[string]int       // alerts that were left out, by class and group
-	over  []string             // threads that are
+	next   uint64 // to be read
+	last   uint64 // sequence of the last in it
+	stored int64  // when that was, Unix ns
+	count  int
+	bytes  int
+	only   fence.Entry          // the first in it
+	tells  schemas.Notification // the last in it, without alerts
+	alert  map[string]digested  // by class and identity
+	left   map[string]int       // alerts that were left out, by class and group
+	over   []string             // threads that are
 }
 
 // digested is what was told of an alert last.
@@ -60,7 +61,7 @@ func (g *gathered) add(e fence.Entry) bool {
 	if g.count == 0 {
 		g.only = e
 	}
-	g.count, g.bytes, g.last = g.count+1, g.bytes+len(e.Data), e.Seq
+	g.count, g.bytes, g.last, g.stored = g.count+1, g.bytes+len(e.Data), e.Seq, e.Time
 	for _, a := range n.Alerts {
 		a.Evidence = nil
 		if size(a) > digestedBytes {

@@ -54,7 +54,8 @@ type Plan struct {
 	planner *Planner // nil: to be loaded
 	created int64    // of ALERTS
 	queue   []planned
-	at      covers // what the last stored message covers
+	at      covers       // what the last stored message covers
+	read    schemas.Mark // the last message of ALERTS that the planner was fed
 	// checkpoint and previous are the first messages of the last whole
 	// checkpoints, first that of the one that is being written.
 	checkpoint, previous, first uint64
@@ -68,8 +69,9 @@ type planned struct {
 	kind        string
 	data        []byte
 	covers      covers
-	reason      string // of a notification
-	first, last bool   // part of a checkpoint
+	mark        schemas.Mark // of what it covers
+	reason      string       // of a notification
+	first, last bool         // part of a checkpoint
 }
 
 // NewPlan prepares the planner of a receiver.
@@ -123,7 +125,7 @@ func (m *Plan) Step(ctx context.Context) (busy bool, err error) {
 	}
 	busy, err = m.follow(ctx)
 	if err == nil && !busy && m.cfg.Clock().Sub(m.last) >= keepAlive {
-		m.queue = append(m.queue, planned{kind: schemas.TypeClaim, covers: covers{m.planner.Seq(), 0}})
+		m.queue = append(m.queue, planned{kind: schemas.TypeClaim, covers: covers{m.planner.Seq(), 0}, mark: m.read})
 	}
 	return busy || len(m.queue) > 0, err
 }
@@ -177,6 +179,7 @@ func (m *Plan) follow(ctx context.Context) (bool, error) {
 // feed gives one message of ALERTS to the planner. Those that are no decisions
 // only move its position.
 func (m *Plan) feed(e fence.Entry) ([]schemas.Notification, error) {
+	m.read = schemas.Mark{Created: m.created, Seq: e.Seq, Time: e.Time}
 	if e.Header[schemas.HeaderType] != schemas.TypeDecision {
 		m.planner.Pass(e.Seq)
 		return nil, nil
@@ -213,7 +216,7 @@ func (m *Plan) enqueue(out []schemas.Notification, n int) error {
 			return fence.Incident(m.subject, "encode a notification: %v", err)
 		}
 		m.queue = append(m.queue, planned{
-			kind: schemas.TypeNotification, data: data, reason: out[i].Reason, covers: covers{out[i].Covers, i + 1},
+			kind: schemas.TypeNotification, data: data, reason: out[i].Reason, covers: covers{out[i].Covers, i + 1}, mark: m.read,
 		})
 	}
 	return nil
@@ -224,6 +227,7 @@ func (m *Plan) append(ctx context.Context) (bool, error) {
 	return m.settled(m.writer.Append(ctx, fence.Header{
 		schemas.HeaderType:       o.kind,
 		schemas.HeaderCovers:     o.covers.String(),
+		schemas.HeaderMark:       fmt.Sprintf("%d,%d", o.mark.Created, o.mark.Time),
 		schemas.HeaderCheckpoint: fmt.Sprintf("%d,%d", m.checkpoint, m.previous),
 	}, o.data))
 }

@@ -32,25 +32,27 @@ func (m *Plan) load(ctx context.Context) error {
 			return fence.Incident(m.subject, "message %d: %v", head.Seq, err)
 		}
 	}
-	info, err := fence.Extent(ctx, m.cfg.Log, schemas.StreamAlerts, m.at.seq)
-	if err != nil {
-		return fmt.Errorf("look at alerts: %w", err)
+	if m.read, err = parseMark(head.Header, m.at.seq); err != nil {
+		return fence.Incident(m.subject, "message %d: %v", head.Seq, err)
 	}
+	info, err := fence.Recognise(ctx, m.cfg.Log, schemas.StreamAlerts, m.read)
+	if err != nil {
+		return fmt.Errorf("look at alerts that %s is planned from: %w", m.subject, err)
+	}
+	m.read.Created = info.Created
 	m.created, m.queue, m.silenced = info.Created, nil, 0
 	if fresh {
 		m.at.seq = info.Last
+		m.read.Seq = info.Last
 	}
 	var part schemas.CheckpointPart
 	if head.Header[schemas.HeaderType] == schemas.TypeCheckpoint && schemas.DecodeInto(head.Data, &part) == nil && part.Of == 1 {
 		m.previous, m.checkpoint = m.checkpoint, head.Seq
 	}
-	if m.at.seq > info.Last {
-		return fence.Incident(m.subject, "planned up to message %d of ALERTS, which ends at %d: the stream lost its end, or was made anew", m.at.seq, info.Last)
-	}
 	if err := m.restore(ctx); err != nil {
 		return err
 	}
-	m.queue = []planned{{kind: schemas.TypeClaim, covers: m.at}}
+	m.queue = []planned{{kind: schemas.TypeClaim, covers: m.at, mark: m.read}}
 	return m.catchUp(ctx)
 }
 
@@ -93,7 +95,7 @@ func (m *Plan) remember(state []byte) error {
 		return &unusableError{err}
 	}
 	if saved.Created != m.created {
-		return fence.Incident(m.subject, "ALERTS is not the stream that was planned from: it was made anew")
+		return fmt.Errorf("%s: %s: a checkpoint is of another: %w", m.subject, schemas.StreamAlerts, fence.ErrRecreated)
 	}
 	p, err := RestorePlanner(saved.Planner, m.cfg.Tick)
 	if err != nil {
@@ -218,6 +220,10 @@ func (m *Plan) enqueueCheckpoint() error {
 	if err != nil {
 		return fence.Incident(m.subject, "checkpoint: %v", err)
 	}
+	mark := m.read
+	if mark.Seq != at.seq { // passed over, since it is no longer kept
+		mark = schemas.Mark{Created: m.created}
+	}
 	of := (len(whole) + partBytes - 1) / partBytes
 	for i := range of {
 		part := schemas.CheckpointPart{Part: i + 1, Of: of, Data: whole[i*partBytes : min(len(whole), (i+1)*partBytes)]}
@@ -226,7 +232,7 @@ func (m *Plan) enqueueCheckpoint() error {
 			return fence.Incident(m.subject, "checkpoint: %v", err)
 		}
 		m.queue = append(m.queue, planned{
-			kind: schemas.TypeCheckpoint, data: data, covers: at, first: i == 0, last: i == of-1,
+			kind: schemas.TypeCheckpoint, data: data, covers: at, mark: mark, first: i == 0, last: i == of-1,
 		})
 	}
 	return nil

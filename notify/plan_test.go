@@ -267,9 +267,10 @@ func TestPlanIncidents(t *testing.T) {
 		harm func(w *world)
 		want string
 	}{
-		"alerts rewound":   {func(w *world) { w.log.Rewind(schemas.StreamAlerts, 2) }, "lost its end"},
-		"alerts recreated": {func(w *world) { w.log.Recreate(schemas.StreamAlerts); fill(w, 20) }, "made anew"},
-		"notify emptied":   {func(w *world) { w.log.Recreate(schemas.StreamNotify) }, "genesis"},
+		"alerts rewound":            {func(w *world) { w.log.Rewind(schemas.StreamAlerts, 2) }, "lost its tail"},
+		"alerts rewound and filled": {func(w *world) { w.log.Rewind(schemas.StreamAlerts, 2); fill(w, 20) }, "is another"},
+		"alerts recreated":          {func(w *world) { w.log.Recreate(schemas.StreamAlerts); fill(w, 20) }, "made again"},
+		"notify emptied":            {func(w *world) { w.log.Recreate(schemas.StreamNotify) }, "genesis"},
 		"not a decision": {func(w *world) {
 			w.log.Put(fence.Message{Subject: "alerts.audit", Header: fence.Header{schemas.HeaderType: schemas.TypeDecision}, Data: []byte("{")})
 		}, "alerts.audit"},

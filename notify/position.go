@@ -18,6 +18,16 @@ type covers struct {
 
 func (c covers) String() string { return fmt.Sprintf("%d,%d", c.seq, c.n) }
 
+// parseMark reads what tells the message that a message of notify.<receiver> covers from
+// another. An older one does not say.
+func parseMark(h fence.Header, seq uint64) (schemas.Mark, error) {
+	if h[schemas.HeaderMark] == "" {
+		return schemas.Mark{Seq: seq}, nil
+	}
+	created, time, err := parsePair(h, schemas.HeaderMark)
+	return schemas.Mark{Created: int64(created), Seq: seq, Time: int64(time)}, err
+}
+
 // parsePosition reads the headers of a message of notify.<receiver>.
 func parsePosition(h fence.Header) (at covers, checkpoint, previous uint64, err error) {
 	seq, n, err := parsePair(h, schemas.HeaderCovers)

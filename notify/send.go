@@ -58,6 +58,7 @@ type Send struct {
 
 	phase     phase
 	at        schemas.Delivery // the last that is stored
+	created   int64            // of NOTIFY, Unix ns
 	next      uint64           // sequence of NOTIFY to read
 	flight    schemas.Delivery // being appended
 	now       *work            // in hand
@@ -75,6 +76,7 @@ type Send struct {
 // work is the notification in hand.
 type work struct {
 	seq          uint64
+	stored       int64     // when, Unix ns; 0: not known
 	from         uint64    // of a digest
 	gathered     *gathered // nil: no digest
 	counted      bool      // the attempt is the last in the budget
@@ -197,14 +199,14 @@ func (m *Send) fetch(ctx context.Context) (bool, error) {
 		return true, nil
 	}
 	if len(entries) == 0 && m.cfg.Clock().Sub(m.last) >= keepAlive {
-		return true, m.append(ctx, schemas.TypeClaim, schemas.Delivery{Seq: m.next - 1, Outcome: schemas.DeliveryDelivered})
+		return true, m.append(ctx, schemas.TypeClaim, schemas.Delivery{Seq: m.next - 1, Created: m.created, Outcome: schemas.DeliveryDelivered})
 	}
 	return len(entries) > 0, nil
 }
 
 // take puts a notification in hand. One that cannot be read is rejected.
 func (m *Send) take(e fence.Entry) {
-	m.now = &work{seq: e.Seq, data: e.Data, redriven: schemas.RedrivenTimes(e.Header)}
+	m.now = &work{seq: e.Seq, stored: e.Time, data: e.Data, redriven: schemas.RedrivenTimes(e.Header)}
 	m.phase, m.notBefore = waiting, time.Time{}
 	if err := schemas.DecodeInto(e.Data, &m.now.notification); err != nil {
 		m.now.notification = schemas.Notification{}
@@ -217,7 +219,7 @@ func (m *Send) take(e fence.Entry) {
 func (m *Send) begin(ctx context.Context) error {
 	return m.append(ctx, schemas.TypeDelivery, schemas.Delivery{
 		Notification: m.now.notification.ID, From: m.now.from, Seq: m.now.seq, Attempt: m.now.attempt + 1,
-		Outcome: schemas.DeliveryStarted, Sent: m.budget.with(m.cfg.Clock()),
+		Outcome: schemas.DeliveryStarted, Sent: m.budget.with(m.cfg.Clock()), Created: m.created, Stored: m.now.stored,
 	})
 }
 
@@ -254,7 +256,7 @@ func (m *Send) judge(outcome, detail string) {
 	}
 	m.now.counted = false
 	m.now.outcome = schemas.Delivery{
-		Notification: m.now.notification.ID, From: m.now.from, Seq: m.now.seq, Attempt: m.now.attempt, Outcome: outcome, Detail: cut(detail), Sent: sent,
+		Notification: m.now.notification.ID, From: m.now.from, Seq: m.now.seq, Attempt: m.now.attempt, Outcome: outcome, Detail: cut(detail), Sent: sent, Created: m.created, Stored: m.now.stored,
 	}
 	m.phase = ending
 	if outcome == schemas.DeliveryRejected {

@@ -67,10 +67,10 @@ func (m *Send) whole() error {
 		m.alone = g.from // it cannot be read, or is not there yet
 		return nil
 	}
-	if g.fixed {
-		g.last = g.until
+	if g.fixed && g.last != g.until { // what it ended with is no longer kept
+		g.last, g.stored = g.until, 0
 	}
-	w.seq, w.from, w.notification = g.last, g.from, g.notification()
+	w.seq, w.stored, w.from, w.notification = g.last, g.stored, g.from, g.notification()
 	data, err := schemas.Encode(w.notification)
 	if err != nil {
 		return fence.Incident(m.subject, "encode a digest: %v", err)

@@ -24,14 +24,12 @@ func (m *Send) load(ctx context.Context) error {
 			return fence.Incident(m.subject, "message %d: %v", head.Seq, err)
 		}
 	}
-	info, err := fence.Extent(ctx, m.cfg.Log, schemas.StreamNotify, m.at.Seq)
+	mark := schemas.Mark{Created: m.at.Created, Seq: m.at.Seq, Time: m.at.Stored}
+	info, err := fence.Recognise(ctx, m.cfg.Log, schemas.StreamNotify, mark)
 	if err != nil {
-		return fmt.Errorf("look at notifications: %w", err)
+		return fmt.Errorf("look at notifications that %s are of: %w", m.subject, err)
 	}
-	if m.at.Seq > info.Last {
-		return fence.Incident(m.subject, "sent up to message %d of NOTIFY, which ends at %d: the stream lost its end, or was made anew", m.at.Seq, info.Last)
-	}
-	m.next = m.at.Seq + 1
+	m.created, m.next, m.at.Created = info.Created, m.at.Seq+1, info.Created
 	if err := m.resume(ctx, info); err != nil {
 		return err
 	}

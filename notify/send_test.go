@@ -224,16 +224,30 @@ func TestSendExpired(t *testing.T) {
 
 // TestSendIncidents breaks what the log has promised.
 func TestSendIncidents(t *testing.T) {
-	w := newWorld(t, 1)
-	w.put("notify.team", schemas.TypeNotification, schemas.Notification{ID: "a"})
 	fine := receiver(func(context.Context, schemas.Notification) (string, error) { return "", nil })
-	w.settle(w.send(w.log, fine, &quarantine{}, nil, nil))
-	w.log.Rewind(schemas.StreamNotify, 1)
-	if _, err := w.send(w.log, fine, &quarantine{}, nil, nil).Step(t.Context()); !fence.IsIncident(err) {
-		t.Errorf("NOTIFY rewound: %v", err)
-	}
-	w.log.Recreate(schemas.StreamDeliveries)
-	if _, err := w.send(w.log, fine, &quarantine{}, nil, nil).Step(t.Context()); !fence.IsIncident(err) {
-		t.Errorf("DELIVERIES emptied: %v", err)
+	for name, harm := range map[string]func(w *world){
+		"NOTIFY rewound": func(w *world) { w.log.Rewind(schemas.StreamNotify, 1) },
+		"NOTIFY rewound, and longer again": func(w *world) {
+			w.log.Rewind(schemas.StreamNotify, 1)
+			w.put("notify.team", schemas.TypeNotification, schemas.Notification{ID: "b"})
+			w.put("notify.team", schemas.TypeNotification, schemas.Notification{ID: "c"})
+		},
+		"NOTIFY made again": func(w *world) {
+			w.log.Recreate(schemas.StreamNotify)
+			for range 5 {
+				w.put("notify.team", schemas.TypeNotification, schemas.Notification{ID: "b"})
+			}
+		},
+		"DELIVERIES emptied": func(w *world) { w.log.Recreate(schemas.StreamDeliveries) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, 1)
+			w.put("notify.team", schemas.TypeNotification, schemas.Notification{ID: "a"})
+			w.settle(w.send(w.log, fine, &quarantine{}, nil, nil))
+			harm(w)
+			if _, err := w.send(w.log, fine, &quarantine{}, nil, nil).Step(t.Context()); !fence.IsIncident(err) {
+				t.Errorf("got %v, want an incident", err)
+			}
+		})
 	}
 }

@@ -75,6 +75,9 @@ type Delivery struct {
 	// From is the sequence of the first notification of a digest, which tells all
 	// of the receiver's up to Seq. 0: it is no digest.
 	From uint64 `json:"from,omitzero"`
+	// Created and Stored tell message Seq from another of that sequence: see Mark.
+	Created int64 `json:"created,omitzero"`
+	Stored  int64 `json:"stored,omitzero"`
 	// Sent holds when the attempts of the last minute began that arrived or may
 	// have, Unix ns; this one included while its outcome is unknown.
 	Sent      []int64 `json:"sent,omitempty"`

@@ -8,6 +8,8 @@ type Partial struct {
 	Created   int64     `json:"created"` // creation time of the stream that was read, Unix ns
 	From      Position  `json:"from"`
 	To        Position  `json:"to"`
+	// Control is the last entry of the control log that the rules were taken from.
+	Control Mark `json:"control,omitzero"`
 	// ToID identifies the frame To.Seq (FrameID), so that a stream which lost
 	// its tail and used the sequence again is noticed. "" while To is zero.
 	ToID string `json:"to_id,omitempty"`

@@ -10,6 +10,14 @@ type Position struct {
 	Index int    `json:"index"` // events of frame Seq that are consumed
 }
 
+// Mark tells a message of a stream from another that was given its sequence: by a
+// stream that was made again, or one that lost its tail. The zero Mark is no message.
+type Mark struct {
+	Created int64  `json:"created"`       // of the stream, Unix ns
+	Seq     uint64 `json:"seq,omitzero"`  // of the message
+	Time    int64  `json:"time,omitzero"` // when it was stored, Unix ns; 0: not known
+}
+
 // Order is the total order of events that ties, evidence and "last" are decided
 // by: effective event time, then partition, sequence and index.
 type Order struct {

@@ -26,3 +26,7 @@ const HeaderCheckpoint = "Millrace-Checkpoint"
 // far the receiver is planned: "<seq>,<n>", the first n notifications that
 // follow from message seq of ALERTS, and all that follow from those before it.
 const HeaderCovers = "Millrace-Covers"
+
+// HeaderMark, beside HeaderCovers, tells that message of ALERTS from another of its
+// sequence: "<created>,<time>", see Mark.
+const HeaderMark = "Millrace-Mark"

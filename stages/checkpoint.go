@@ -55,6 +55,10 @@ func parseCheckpoints(h string) (last, previous uint64, err error) {
 // that was begun and never ended, or that a fenced evaluator wrote, is only dead
 // weight until it is trimmed.
 type saver struct {
+	log     fence.Log
+	subject string
+	claims  func() string
+
 	writer *fence.Writer
 	loaded bool
 	parts  [][]byte // still to be written
@@ -64,18 +68,20 @@ type saver struct {
 }
 
 func newSaver(log fence.Log, subject string, claims func() string) *saver {
-	return &saver{writer: fence.NewWriter(log, subject, claims)}
+	return &saver{log: log, subject: subject, claims: claims}
 }
 
 func (s *saver) saving() bool { return len(s.parts) > 0 }
 
-// drop forgets the checkpoint that is being written.
-func (s *saver) drop() { s.loaded, s.parts, s.first = false, nil, 0 }
+// drop forgets the checkpoint that is being written. The next one has a writer that
+// knows of none before: that they are lost is no harm.
+func (s *saver) drop() { s.writer, s.loaded, s.parts, s.first = nil, false, nil, 0 }
 
 // step writes one part. done: it was the last.
 func (s *saver) step(ctx context.Context) (done bool, err error) {
 	switch {
 	case !s.loaded: // also forgets a part of a dropped checkpoint that is in flight
+		s.writer = fence.NewWriter(s.log, s.subject, s.claims)
 		_, err = s.writer.Load(ctx)
 		s.loaded = err == nil
 		return false, err
@@ -102,7 +108,7 @@ func (s *saver) step(ctx context.Context) (done bool, err error) {
 // stored.
 func (m *Evaluate) checkpoint() error {
 	where := m.cfg.Class.Checkpoints()
-	state, err := memory{m.chains, m.next, m.writer.Seq(), m.changed}.pack(m.decider)
+	state, err := memory{m.chains, m.next, m.writer.Seq(), m.changed, m.control.mark(), m.created}.pack(m.decider)
 	if err != nil {
 		return fence.Incident(where, "%v", err)
 	}
@@ -144,13 +150,19 @@ func (m *Evaluate) save(ctx context.Context) error {
 func (m *Evaluate) restore(ctx context.Context) (bool, error) {
 	s := m.control.Schedule()
 	first, ok := s.First()
-	if !ok {
-		return false, nil
-	}
 	subject := m.cfg.Class.Alerts()
 	head, err := m.cfg.Log.Head(ctx, subject)
+	if !ok { // nothing is deployed yet, or the control log was lost
+		if err == nil && head.Header[schemas.HeaderType] != schemas.TypeGenesis {
+			return false, fmt.Errorf("%s: it opens nothing, though %s was written to: %w", schemas.StreamControl, subject, fence.ErrRecreated)
+		}
+		return false, nil
+	}
 	if err != nil {
 		return false, fence.Missing(fmt.Errorf("load %s: %w", subject, err), subject)
+	}
+	if err := m.look(ctx); err != nil {
+		return false, err
 	}
 	last, previous, err := parseCheckpoints(head.Header[schemas.HeaderCheckpoint])
 	if err != nil {
@@ -170,7 +182,7 @@ func (m *Evaluate) restore(ctx context.Context) (bool, error) {
 			return false, nil // the control log is there, and read in a moment
 		}
 		if err == nil {
-			err = m.remember(at, state)
+			err = m.remember(ctx, at, state)
 		}
 		if err == nil {
 			return true, nil
@@ -242,12 +254,34 @@ func (m *Evaluate) readCheckpoint(ctx context.Context, at uint64) (state []byte,
 	return state, tick, nil
 }
 
-// remember makes the state of a checkpoint the machine's own.
-func (m *Evaluate) remember(at uint64, state []byte) error {
+// look notes which streams are there.
+func (m *Evaluate) look(ctx context.Context) error {
+	m.created = map[string]int64{}
+	for _, name := range []string{schemas.StreamAlerts, schemas.StreamPartials} {
+		info, err := m.cfg.Log.Info(ctx, name)
+		if err != nil {
+			return fmt.Errorf("look at %s: %w", name, err)
+		}
+		m.created[name] = info.Created
+	}
+	return nil
+}
+
+// remember makes the state of a checkpoint the machine's own, if it is of the streams
+// that are there.
+func (m *Evaluate) remember(ctx context.Context, at uint64, state []byte) error {
 	decider := m.newDecider()
 	saved, err := unpackMemory(state, decider)
 	if err != nil {
 		return unusable(at, "%w", err)
+	}
+	for name, created := range saved.Created {
+		if created != m.created[name] {
+			return fmt.Errorf("%s: checkpoint %d is of another: %w", name, at, fence.ErrRecreated)
+		}
+	}
+	if err := m.control.recognise(ctx, saved.Control); err != nil {
+		return err
 	}
 	m.decider, m.chains, m.next, m.changed = decider, saved.Chains, saved.Next, saved.Changed
 	m.logged = logged{next: saved.Alerts + 1, tick: decider.Tick()}

@@ -21,6 +21,8 @@ type Control struct {
 	schedule *engine.Schedule
 	next     uint64 // sequence to read
 	last     uint64 // sequence of the last entry read
+	time     int64  // when that was stored, Unix ns
+	created  int64  // of the stream, Unix ns; 0: it was never read
 	ticked   time.Time
 	seen     func(fence.Entry, *schemas.ControlEntry) // nil: nobody asks
 }
@@ -52,6 +54,13 @@ func (c *Control) Schedule() *engine.Schedule { return c.schedule }
 // Read folds all entries that are there. It reports whether there were any.
 // errBehind: the schedule is a new one.
 func (c *Control) Read(ctx context.Context) (bool, error) {
+	if c.created == 0 {
+		info, err := c.log.Info(ctx, schemas.StreamControl)
+		if err != nil {
+			return false, fmt.Errorf("read the control log: %w", err)
+		}
+		c.created = info.Created
+	}
 	for read := false; ; read = true {
 		entries, err := c.log.Read(ctx, schemas.StreamControl, c.next, 256)
 		if err != nil {
@@ -60,7 +69,13 @@ func (c *Control) Read(ctx context.Context) (bool, error) {
 		if len(entries) == 0 {
 			return read, nil
 		}
-		if c.last > 0 && entries[0].Seq != c.last+1 {
+		if c.last > 0 && entries[0].Seq == c.last && c.next == c.last { // read again
+			if entries[0].Time != c.time {
+				return read, fmt.Errorf("read the control log: entry %d is another than the one that was read: %w", c.last, fence.ErrRewound)
+			}
+			entries, c.next = entries[1:], c.last+1
+		}
+		if c.last > 0 && len(entries) > 0 && entries[0].Seq != c.last+1 {
 			c.reset()
 			return false, errBehind
 		}
@@ -72,12 +87,36 @@ func (c *Control) Read(ctx context.Context) (bool, error) {
 			if err := c.schedule.Apply(e.Seq, e.Time, &entry); err != nil {
 				return read, fence.Incident(schemas.StreamControl, "entry %d: %v", e.Seq, err)
 			}
-			c.next, c.last = e.Seq+1, e.Seq
+			c.next, c.last, c.time = e.Seq+1, e.Seq, e.Time
 			if c.seen != nil {
 				c.seen(e, &entry)
 			}
 		}
 	}
+}
+
+// mark is the last entry read.
+func (c *Control) mark() schemas.Mark {
+	return schemas.Mark{Created: c.created, Seq: c.last, Time: c.time}
+}
+
+// recognise makes sure that the log that is read is the one up to whose marked entry
+// something was folded or decided, and has been read as far.
+func (c *Control) recognise(ctx context.Context, m schemas.Mark) error {
+	if m.Created == 0 {
+		return nil // nobody said
+	}
+	info, err := fence.Recognise(ctx, c.log, schemas.StreamControl, m)
+	switch {
+	case err != nil:
+		return fmt.Errorf("look at the control log: %w", err)
+	case info.Created != c.created:
+		return fmt.Errorf("look at the control log: %s: %w", schemas.StreamControl, fence.ErrRecreated)
+	case c.last < m.Seq:
+		return fmt.Errorf("look at the control log: entry %d is there and was not delivered", m.Seq)
+	}
+	c.next = c.last // which is compared, since what was read meanwhile is another place
+	return nil
 }
 
 // tickPause is the least time between two control ticks of one machine.

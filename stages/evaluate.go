@@ -68,7 +68,8 @@ type Evaluate struct {
 	metrics *Metrics
 	asking  asking
 
-	decider *engine.Decider // nil: to be restored
+	decider *engine.Decider  // nil: to be restored
+	created map[string]int64 // of ALERTS and PARTIALS, as it was restored; Unix ns
 	chains  map[schemas.Partition]chain
 	heads   map[schemas.Partition]uint64 // last sequence read of each partials.<p>
 	next    uint64                       // sequence of PARTIALS to read
@@ -431,6 +432,9 @@ func (m *Evaluate) claim(ctx context.Context) (bool, error) {
 	head, err := m.writer.Load(ctx)
 	if err != nil {
 		return false, fence.Missing(err, m.cfg.Class.Alerts())
+	}
+	if m.writer.Created() != m.created[schemas.StreamAlerts] {
+		return false, fmt.Errorf("claim %s: %s: %w", m.cfg.Class.Alerts(), schemas.StreamAlerts, fence.ErrRecreated)
 	}
 	if head.Seq >= m.logged.next || m.logged.tick > m.decider.Tick() {
 		return true, nil

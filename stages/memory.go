@@ -18,9 +18,11 @@ import (
 // memory is the content of a checkpoint beside the decider's own.
 type memory struct {
 	Chains  map[schemas.Partition]chain `json:"chains"`
-	Next    uint64                      `json:"next"`    // sequence of PARTIALS to read on from
-	Alerts  uint64                      `json:"alerts"`  // sequence of ALERTS up to which everything is in here
-	Changed int64                       `json:"changed"` // last tick with a change that somebody is told of
+	Next    uint64                      `json:"next"`              // sequence of PARTIALS to read on from
+	Alerts  uint64                      `json:"alerts"`            // sequence of ALERTS up to which everything is in here
+	Changed int64                       `json:"changed"`           // last tick with a change that somebody is told of
+	Control schemas.Mark                `json:"control,omitzero"`  // the last entry of the control log that was read
+	Created map[string]int64            `json:"created,omitempty"` // of ALERTS and PARTIALS, Unix ns
 }
 
 // The content is one JSON object: the decider's checkpoint in base64, which may be

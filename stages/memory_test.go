@@ -35,7 +35,7 @@ func remembering(t *testing.T, rows, size int) (*engine.Schedule, *engine.Decide
 	return s, d
 }
 
-var someMemory = memory{map[schemas.Partition]chain{0: {schemas.Position{Seq: 3, Index: 1}, 7}}, 11, 12, 13}
+var someMemory = memory{Chains: map[schemas.Partition]chain{0: {schemas.Position{Seq: 3, Index: 1}, 7}}, Next: 11, Alerts: 12, Changed: 13}
 
 // The content of a checkpoint may be larger than any message, and is what was put in.
 func TestMemoryOfAnySize(t *testing.T) {

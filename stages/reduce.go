@@ -134,6 +134,9 @@ func (m *Reduce) load(ctx context.Context) (bool, error) {
 			return false, fence.Incident(p.Partials(), "message %d: %v", head.Seq, err)
 		}
 	}
+	if err := m.control.recognise(ctx, at.Control); err != nil {
+		return false, err
+	}
 	info, err := fence.Extent(ctx, m.cfg.Log, m.stream, at.To.Seq)
 	if err != nil {
 		return false, fmt.Errorf("load partition %s: %w", p, err)
@@ -173,10 +176,9 @@ func (m *Reduce) guard(at *schemas.Partial, info fence.Info) error {
 	}
 	switch {
 	case at.Created != info.Created && !chaos.Bug("recreation not noticed"):
-		return fence.Incident(m.stream, "created %s, but the position is of a stream created %s: "+
-			"the stream was deleted and made again", stamp(info.Created), stamp(at.Created))
+		return fmt.Errorf("%s: created %s, and the position is of a stream created %s: %w", m.stream, stamp(info.Created), stamp(at.Created), fence.ErrRecreated)
 	case at.To.Seq > info.Last:
-		return fence.Incident(m.stream, "read up to sequence %d, but the last is %d: the stream lost its tail", at.To.Seq, info.Last)
+		return fmt.Errorf("%s: read up to sequence %d, and the last is %d: %w", m.stream, at.To.Seq, info.Last, fence.ErrRewound)
 	}
 	return nil
 }
@@ -193,8 +195,7 @@ func (m *Reduce) reopen(ctx context.Context, at *schemas.Partial) error {
 	}
 	m.frame = open(found[0], at.To.Index)
 	if m.frame.id != at.ToID {
-		return fence.Incident(m.stream, "sequence %d is frame %s, but frame %s was read there: "+
-			"the stream lost its tail and used its sequences again", at.To.Seq, m.frame.id, at.ToID)
+		return fmt.Errorf("%s: sequence %d is frame %s, and frame %s was read there: %w", m.stream, at.To.Seq, m.frame.id, at.ToID, fence.ErrRewound)
 	}
 	return nil
 }
@@ -272,7 +273,7 @@ func (m *Reduce) commit(ctx context.Context, kind string) (bool, error) {
 	part := m.reducer.Cut()
 	part.Partition, part.Created = m.cfg.Partition, m.created
 	part.From, part.ArrivalFrom = m.from, m.aFrom
-	part.ToID, part.Midway = m.frame.id, !m.frame.done()
+	part.ToID, part.Midway, part.Control = m.frame.id, !m.frame.done(), m.control.mark()
 	if chaos.Bug("idle partition vouched by clock") {
 		part.ArrivalTo = max(part.ArrivalTo, m.cfg.Clock().UnixNano())
 	}

@@ -42,7 +42,7 @@ type keeper struct {
 
 func (w *world) newKeeper() *keeper {
 	return &keeper{
-		w: w, control: stages.NewControl(w.broker, w.clock(0), &w.rules), superseded: stages.NewSuperseded(w.snapshots(keeping{w})),
+		w: w, control: stages.NewControl(w.broker.reader(), w.clock(0), w.rules), superseded: stages.NewSuperseded(w.snapshots(keeping{w})),
 		streams: map[string]*archive.Archiver{},
 	}
 }

@@ -22,10 +22,23 @@ type reader struct {
 	*broker
 	last    map[string]fence.Entry
 	created map[string]int64
+	acked   map[string]uint64 // last sequence that an append was given
+	asked   map[string]int    // times that a stream was read or appended to
 }
 
 func (b *broker) reader() reader {
-	return reader{b, map[string]fence.Entry{}, map[string]int64{}}
+	return reader{b, map[string]fence.Entry{}, map[string]int64{}, map[string]uint64{}, map[string]int{}}
+}
+
+// Append implements fence.Log.
+func (r reader) Append(ctx context.Context, m fence.Message, prev uint64) (uint64, error) {
+	name := schemas.StreamOf(m.Subject)
+	r.asked[name]++
+	seq, err := r.broker.Append(ctx, m, prev)
+	if err == nil {
+		r.acked[name] = seq
+	}
+	return seq, err
 }
 
 // Info implements fence.Log.
@@ -37,6 +50,7 @@ func (r reader) Info(ctx context.Context, name string) (fence.Info, error) {
 // Read implements fence.Log.
 func (r reader) Read(ctx context.Context, name string, from uint64, limit int) ([]fence.Entry, error) {
 	s := r.stream(name)
+	r.asked[name]++
 	if r.created[name] = cmp.Or(r.created[name], s.created); r.created[name] != s.created {
 		return nil, fmt.Errorf("read %s from %d: %w", name, from, fence.ErrRecreated)
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/dermai/millrace/archive/compact"
 	"github.com/dermai/millrace/fence"
 	"github.com/dermai/millrace/integration/reference"
+	"github.com/dermai/millrace/rules"
 	"github.com/dermai/millrace/rules/engine"
 	"github.com/dermai/millrace/rules/engine/oracle"
 	"github.com/dermai/millrace/schemas"
@@ -33,7 +34,7 @@ type Options struct {
 // Run makes one run. The error says what contradicts what; nil: everything
 // agrees.
 func Run(o Options) (Stats, error) {
-	w := &world{ctx: context.Background(), dice: newDice(o.Seed, o.Hush), tallied: map[string]int{}, told: map[string]int{}, aside: map[aside]bool{}, found: map[string]int{}}
+	w := &world{ctx: context.Background(), rules: new(rules.Cache), dice: newDice(o.Seed, o.Hush), tallied: map[string]int{}, told: map[string]int{}, aside: map[aside]bool{}, found: map[string]int{}}
 	w.broker = &broker{dice: w.dice, now: start, streams: map[string]*stream{}, stats: &w.stats, unsure: map[string]bool{}, trace: o.Trace}
 	w.store = &store{w: w, objects: map[string][]byte{}, removed: map[string]bool{}}
 	w.begin()
@@ -41,7 +42,7 @@ func Run(o Options) (Stats, error) {
 	err := w.finish()
 	if err == nil {
 		p := schemas.Partition(w.dice.Intn(partitions - 1))
-		err = errors.Join(w.rewind(p), w.recreate(1-p))
+		err = errors.Join(w.lose(), w.rewind(p), w.recreate(1-p))
 	}
 	w.stats.Choices = w.dice.n
 	if o.Trace != nil {
@@ -118,9 +119,11 @@ func (w *world) finish() error {
 	if err != nil {
 		return err
 	}
-	for _, s := range w.broker.streams {
-		s.low = 1 // what was purged, the references read nevertheless
+	low := map[string]uint64{}
+	for name, s := range w.broker.streams {
+		low[name], s.low = s.low, 1 // what was purged, the references read nevertheless
 	}
+	w.low = low
 	return w.check(kept)
 }
 
@@ -176,7 +179,7 @@ func (w *world) check(kept fence.Log) error {
 
 // read gives what references need of a log.
 func (w *world) read(log fence.Log) (*engine.Schedule, []reference.Message, error) {
-	schedule, err := reference.Schedule(w.ctx, log, &w.rules)
+	schedule, err := reference.Schedule(w.ctx, log, w.rules)
 	if err != nil {
 		return nil, nil, err
 	}

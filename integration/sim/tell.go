@@ -37,18 +37,27 @@ type teller struct {
 	active bool
 	pause  int64
 	dead   bool // it died within an attempt
+
+	planLog, sendLog mouth
+}
+
+// mouth is the log as a machine of a process sees it that may be dead.
+type mouth struct {
+	t *teller
+	reader
 }
 
 func (w *world) newTeller() *teller {
 	t := &teller{w: w, active: true}
+	t.planLog, t.sendLog = mouth{t, w.broker.reader()}, mouth{t, w.broker.reader()}
 	var err error
 	t.plan, err = notify.NewPlan(notify.PlanConfig{
-		Receiver: team, Config: routes(), Tick: deployment.Tick, Log: t, Claims: w.claim,
+		Receiver: team, Config: routes(), Tick: deployment.Tick, Log: t.planLog, Claims: w.claim,
 		Clock: notify.Clock(w.clock(0)), Active: t.isActive, CheckpointEvery: 12,
 	})
 	must(err)
 	t.send, err = notify.NewSend(notify.SendConfig{
-		Name: team, Receiver: t, Log: t, Claims: w.claim, Quarantine: quarantine{w}, Clock: notify.Clock(w.clock(0)),
+		Name: team, Receiver: t, Log: t.sendLog, Claims: w.claim, Quarantine: quarantine{w}, Clock: notify.Clock(w.clock(0)),
 		Rand: w.dice.Float64, Active: t.isActive, PerMinute: w.perMinute,
 		Backoff: notify.Backoff{Min: 200 * time.Millisecond, Max: 2 * time.Second},
 	})
@@ -90,27 +99,12 @@ func (w *world) tell() {
 	}
 }
 
-// Append and the others are the log as a process sees it that may be dead.
-func (t *teller) Append(ctx context.Context, m fence.Message, prev uint64) (uint64, error) {
-	if t.dead {
+// Append implements fence.Log.
+func (m mouth) Append(ctx context.Context, msg fence.Message, prev uint64) (uint64, error) {
+	if m.t.dead {
 		return 0, fence.ErrUnknown
 	}
-	return t.w.broker.Append(ctx, m, prev)
-}
-
-// Head implements fence.Log.
-func (t *teller) Head(ctx context.Context, subject string) (fence.Entry, error) {
-	return t.w.broker.Head(ctx, subject)
-}
-
-// Read implements fence.Log.
-func (t *teller) Read(ctx context.Context, stream string, from uint64, limit int) ([]fence.Entry, error) {
-	return t.w.broker.Read(ctx, stream, from, limit)
-}
-
-// Info implements fence.Log.
-func (t *teller) Info(ctx context.Context, stream string) (fence.Info, error) {
-	return t.w.broker.Info(ctx, stream)
+	return m.reader.Append(ctx, msg, prev)
 }
 
 // answer is what the other side says of an attempt.

@@ -34,6 +34,7 @@ type Stats struct {
 	Segments, Removed, Slept, Ghosts               int
 	Looks, Meanwhile                               int
 	Rewinds, Recreated, Noticed, Lost, Suspect     int
+	Cut, Remade, Ended                             int
 	Choices                                        int
 }
 
@@ -52,7 +53,7 @@ type world struct {
 	broker    *broker
 	stats     Stats
 	claims    int
-	rules     rules.Cache
+	rules     *rules.Cache
 	errs      []error // incidents
 	stall     [partitions]int64
 	outage    int64
@@ -75,8 +76,9 @@ type world struct {
 	aside     map[aside]bool // what is in quarantine
 	opened    bool           // the last partition
 	sources   []schemas.RuleSource
-	tallied   map[string]int // events counted, by id
-	last      board          // of the evaluator that decided last
+	tallied   map[string]int    // events counted, by id
+	last      board             // of the evaluator that decided last
+	low       map[string]uint64 // first sequence that each stream kept at the end
 }
 
 // worker is a process that reduces; it may own any partition, and another may
@@ -93,6 +95,7 @@ type worker struct {
 // evaluator is a process that evaluates.
 type evaluator struct {
 	machine *stages.Evaluate
+	log     reader
 	active  bool
 	pause   int64
 	board   board
@@ -110,10 +113,10 @@ func (w *world) newWorker(slot int) *worker {
 }
 
 func (w *world) newEvaluator() *evaluator {
-	e := &evaluator{active: true}
+	e := &evaluator{active: true, log: w.broker.reader()}
 	e.machine = stages.NewEvaluate(stages.EvaluateConfig{
-		Class: schemas.Telemetry, Log: w.broker, Trimmer: w.broker, Ticker: w.broker,
-		Clock: w.clock(int64(w.dice.Intn(17)-8) * unit), Claims: w.claim, Rules: &w.rules,
+		Class: schemas.Telemetry, Log: e.log, Trimmer: w.broker, Ticker: w.broker,
+		Clock: w.clock(int64(w.dice.Intn(17)-8) * unit), Claims: w.claim, Rules: w.rules,
 		Active: func() bool { return e.active }, PartBytes: 1500, Checkpoint: 4 * time.Second, Board: &e.board,
 	})
 	return e
@@ -124,7 +127,7 @@ func (w *world) newSnapshot() *stages.Snapshot { return stages.NewSnapshot(w.sna
 
 // snapshots are so many that a run sees many.
 func (w *world) snapshots(trimmer fence.Trimmer) stages.SnapshotConfig {
-	return stages.SnapshotConfig{Log: w.broker, Trimmer: trimmer, Clock: w.clock(0), Rules: &w.rules, Every: 8, Keep: 2 * time.Second}
+	return stages.SnapshotConfig{Log: w.broker.reader(), Trimmer: trimmer, Clock: w.clock(0), Rules: w.rules, Every: 8, Keep: 2 * time.Second}
 }
 
 // keeping purges streams for the machines, and keeps the whole for the
@@ -174,15 +177,18 @@ func (w *world) step(m stages.Machine) {
 }
 
 // reduce lets a worker work on a partition.
-func (w *world) reduce(k *worker, p int) {
+func (w *world) reduce(k *worker, p int) { w.step(w.reducer(k, p)) }
+
+// reducer is a worker's for a partition.
+func (w *world) reducer(k *worker, p int) *stages.Reduce {
 	if k.red[p] == nil {
 		k.logs[p] = w.broker.reader()
 		k.red[p] = stages.NewReduce(stages.ReduceConfig{
 			Partition: schemas.Partition(p), Log: k.logs[p], Quarantine: quarantine{w},
-			Clock: w.clock(k.skew), Claims: w.claim, Rules: &w.rules, Events: 2, Tally: &tally{w: w},
+			Clock: w.clock(k.skew), Claims: w.claim, Rules: w.rules, Events: 2, Tally: &tally{w: w},
 		})
 	}
-	w.step(k.red[p])
+	return k.red[p]
 }
 
 // genesis makes the deployment: every fenced subject gets its first message
