@@ -200,7 +200,7 @@ func TestEmailOptions(t *testing.T) {
 		{name: "no authority", options: full + ", ca_file: /does/not/exist}", fault: "ca_file: open /does/not/exist"},
 		{name: "time-out", options: full + ", timeout: -1s}", fault: "timeout: negative"},
 		{name: "network", options: full + ", allow_networks: [ten]}", fault: `allow_networks: "ten"`},
-		{name: "unknown", options: full + ", pasword: xyzzySECRET}", fault: `"pasword"`},
+		{name: "unknown", options: full + ", pasword: xyzzySECRET}", fault: "there is no option pasword; use one of"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s, err := open("email", c.options, sinks.Env{Getenv: func(name string) string { return c.env[name] }})
