@@ -67,7 +67,7 @@ func (c *Control) Read(ctx context.Context) (bool, error) {
 			return read, fmt.Errorf("read the control log: %w", err)
 		}
 		if len(entries) == 0 {
-			return read, nil
+			return read, c.still(ctx)
 		}
 		if c.last > 0 && entries[0].Seq == c.last && c.next == c.last { // read again
 			if entries[0].Time != c.time {
@@ -93,6 +93,23 @@ func (c *Control) Read(ctx context.Context) (bool, error) {
 			}
 		}
 	}
+}
+
+// still makes sure that the entry which is read again is there, where nothing came.
+func (c *Control) still(ctx context.Context) error {
+	if c.last == 0 || c.next != c.last {
+		return nil
+	}
+	info, err := fence.Extent(ctx, c.log, schemas.StreamControl, c.last)
+	switch {
+	case err != nil:
+		return fmt.Errorf("look at the control log: %w", err)
+	case info.Created != c.created:
+		return fmt.Errorf("look at the control log: %s: %w", schemas.StreamControl, fence.ErrRecreated)
+	case info.Last < c.last:
+		return fmt.Errorf("look at the control log: %s: it was read up to entry %d, and ends at %d: %w", schemas.StreamControl, c.last, info.Last, fence.ErrRewound)
+	}
+	return nil
 }
 
 // mark is the last entry read.

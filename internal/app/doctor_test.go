@@ -60,7 +60,12 @@ func TestTroubleshooting(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	elsewhere := map[string]string{"millrace doctor --monitoring http://127.0.0.1:8222": "TestDoctorSync"}
+	elsewhere := map[string]string{
+		"millrace doctor --monitoring http://127.0.0.1:8222": "TestDoctorSync",
+		"millrace archive restore AUDIT":                     "TestScript/restore",
+		"millrace archive restore EVENTS_0":                  "TestScript/restore",
+		"millrace verify":                                    "TestScript/restore",
+	}
 	ran := strings.NewReplacer(`''`, "'", "http://$HTTP", "http://127.0.0.1:8480").Replace(string(script))
 	found := 0
 	for _, block := range regexp.MustCompile("(?ms)^```sh\n(.*?)^```").FindAllStringSubmatch(string(document), -1) {
