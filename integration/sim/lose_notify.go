@@ -85,17 +85,23 @@ func (l *losing) plans() (map[string]bool, error) {
 	planner, err := notify.NewPlanner(team, routes(), deployment.Tick)
 	must(err)
 	planner.Pass(l.since(schemas.StreamNotify))
-	want, last := map[string]bool{}, int64(0)
+	want, whole := map[string]bool{}, int64(0) // the last tick that was decided to its end before
+	if l.name == schemas.StreamAlerts {
+		each(l.old, schemas.TypeDecision, func(_ fence.Entry, d schemas.Decision) {
+			if d.Done {
+				whole = d.Tick
+			}
+		})
+	}
 	for i, e := range l.whole(schemas.StreamAlerts) {
 		if e.Header[schemas.HeaderType] != schemas.TypeDecision || uint64(i) < planner.Seq() {
 			continue
 		}
 		var d schemas.Decision
 		must(schemas.DecodeInto(e.Data, &d))
-		if l.name == schemas.StreamAlerts && i >= len(l.old) && d.Tick <= last {
-			continue // decided again
+		if l.name == schemas.StreamAlerts && i >= l.kept && (i < len(l.old)) == (d.Tick > whole) {
+			continue // decided again, or going to be
 		}
-		last = d.Tick
 		for _, n := range planner.Feed(uint64(i)+1, &d) {
 			want[n.ID] = true
 		}
