@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/dermai/millrace/fence"
@@ -27,13 +26,15 @@ type Archiver struct {
 	codec *codec
 
 	loaded bool
-	tip    Tip // of the chain, in the store
+	first  uint64 // of the stream when the chain was loaded
+	tip    Tip    // of the chain, in the store
 	// The object behind the tip, being written.
 	open    *Writer
 	buf     bytes.Buffer
 	opened  time.Time // when it got something that must not wait; zero for nothing
 	arrival int64     // of its first message, Unix ns
 	sealed  *Tip      // set once it is closed and has to be put
+	hand    hand      // what comes behind it, and was read before
 	trim    trimming
 }
 
@@ -99,7 +100,7 @@ func (a *Archiver) Flush(ctx context.Context) error {
 		if err := a.flush(ctx); err != nil {
 			return fmt.Errorf("archive %s: flush: %w", a.cfg.Stream, err)
 		}
-		if a.open.Next() >= end {
+		if !a.loaded || a.open.Next() >= end {
 			return nil
 		}
 		// Another archiver's object was adopted and ends earlier: read the rest again.
@@ -111,17 +112,35 @@ func (a *Archiver) Flush(ctx context.Context) error {
 
 // flush stores what is in hand, if it is more than ticks.
 func (a *Archiver) flush(ctx context.Context) error {
-	for a.sealed != nil || !a.opened.IsZero() {
-		if err := a.put(ctx, ""); err != nil {
+	for a.loaded && (a.sealed != nil || len(a.hand.entries) > 0 || !a.opened.IsZero()) {
+		err := error(nil)
+		if a.sealed == nil && len(a.hand.entries) > 0 {
+			err = a.writeHand(ctx)
+		} else {
+			err = a.put(ctx, "")
+		}
+		if err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// leave stores what is in hand and loads the chain anew.
+func (a *Archiver) leave(ctx context.Context) error {
+	err := a.flush(ctx)
+	a.loaded = a.loaded && err != nil
+	return err
+}
+
 func (a *Archiver) step(ctx context.Context) (bool, error) {
-	if a.sealed != nil {
+	switch {
+	case a.sealed != nil:
 		return true, a.put(ctx, "")
+	case len(a.hand.entries) > 0:
+		return true, a.writeHand(ctx)
+	case a.loaded && a.tip.Epoch.Lost > 0:
+		return true, a.leave(ctx) // nothing of the stream belongs there
 	}
 	var known uint64
 	if a.loaded {
@@ -139,16 +158,17 @@ func (a *Archiver) step(ctx context.Context) (bool, error) {
 	}
 	if info.Created != a.tip.Epoch.Created && !chaos.Bug("epoch not looked at") {
 		// Another stream of the same name: end the old one's chain.
-		err := a.flush(ctx)
-		a.loaded = a.loaded && err != nil
-		return true, err
+		return true, a.leave(ctx)
 	}
 	if info.Last+1 < a.open.Next() {
-		return true, a.rewound(ctx, info, fmt.Sprintf("the stream ends at %d, but %d was read", info.Last, a.open.Next()-1))
+		return true, a.rewound(ctx, info.Created, fmt.Sprintf("the stream ends at %d, but %d was read", info.Last, a.open.Next()-1))
 	}
 	busy, err := a.read(ctx, info)
 	if err != nil {
 		return false, err
+	}
+	if !a.loaded {
+		return true, nil // what info says is to be compared first
 	}
 	if err := a.aged(ctx); err != nil {
 		return false, err
@@ -176,56 +196,44 @@ func (a *Archiver) begin(tip Tip) {
 // load finds the end of the chain in the store and makes sure that it is durable,
 // whole, and part of the stream that is there now.
 func (a *Archiver) load(ctx context.Context, info fence.Info) error {
-	chain := Chain{a.class, a.cfg.Stream, Epoch{Created: info.Created}}
-	found, _, err := chains(ctx, a.store, a.class, a.cfg.Stream)
+	chain, again, err := a.latest(ctx, info.Created)
 	if err != nil {
 		return err
 	}
-	for _, c := range found {
-		if c.Epoch.Created == info.Created {
-			chain = c // the latest generation comes last
-		}
-	}
-	if len(found) > 0 && !slices.Contains(found, chain) {
+	if again {
 		a.cfg.Log.Error().Str("epoch", chain.Epoch.String()).
 			Msg("archive: the stream was deleted and made again; what is archived stays, and the new one begins an epoch")
 	}
-	tip, err := a.loadTip(ctx, chain)
-	if err != nil {
+	before := a.tip.Chain
+	if err := a.enter(ctx, chain); err != nil {
 		return err
 	}
-	a.begin(tip)
-	if a.cfg.Trim != nil {
-		since, err := a.oldest(ctx, info, a.cfg.Now().Add(-a.cfg.Trim.Replay).UnixNano())
-		if err == nil {
-			err = a.trim.load(ctx, a.store, tip, since)
-		}
-		if err != nil {
-			return err
-		}
+	a.first = info.First
+	if before.Epoch.Created == info.Created && before.Epoch.Generation < chain.Epoch.Generation {
+		a.cfg.Log.Error().Int("generation", chain.Epoch.Generation).Msg("archive: the stream lost its tail; goes on in the next generation")
 	}
-	if info.Last+1 < tip.First {
-		info, err = fence.Extent(ctx, a.log, a.cfg.Stream, tip.First-1)
-		if err != nil || info.Created != tip.Epoch.Created {
+	if info.Last+1 < a.open.Next() {
+		info, err = fence.Extent(ctx, a.log, a.cfg.Stream, a.open.Next()-1)
+		if err != nil || info.Created != a.tip.Epoch.Created {
 			return err // another stream of the same name: the next Step ends the chain
 		}
 	}
-	if info.Last+1 < tip.First {
-		return a.rewound(ctx, info, fmt.Sprintf("the stream ends at %d, but the archive at %d", info.Last, tip.First-1))
+	if info.Last+1 < a.open.Next() {
+		return a.next(ctx, info, fmt.Sprintf("the stream ends at %d, but the archive at %d", info.Last, a.open.Next()-1))
 	}
 	known, err := a.recognise(ctx, info)
 	if err != nil || known {
 		return err
 	}
-	return a.rewound(ctx, info, fmt.Sprintf("message %d is another than the archived one", tip.Message.Seq))
+	return a.next(ctx, info, fmt.Sprintf("message %d is another than the archived one", a.tip.Message.Seq))
 }
 
-// recognise tells whether the stream still holds the last message of the chain,
-// if it holds any at its sequence.
+// recognise tells whether the stream still holds the last message of the chain, if it
+// was not trimmed of it and holds any at its sequence.
 func (a *Archiver) recognise(ctx context.Context, info fence.Info) (bool, error) {
 	mark := a.tip.Message
 	if mark.Seq < info.First || mark.Seq > info.Last {
-		return true, nil
+		return mark.Seq < info.First, nil
 	}
 	entries, err := a.log.Read(ctx, a.cfg.Stream, mark.Seq, 1)
 	if err != nil {
@@ -241,6 +249,13 @@ func (a *Archiver) loadTip(ctx context.Context, chain Chain) (Tip, error) {
 		return Tip{}, err
 	}
 	if !ok {
+		d, err := readDeclaration(ctx, a.store, chain)
+		if err != nil {
+			return Tip{}, err
+		}
+		if d != nil {
+			return d.tip(chain), nil
+		}
 		var floor int64
 		if a.cfg.Floor != nil {
 			if floor, err = a.cfg.Floor(ctx); err != nil {
@@ -284,8 +299,12 @@ func (a *Archiver) read(ctx context.Context, info fence.Info) (busy bool, err er
 	}
 	mark := a.open.Mark()
 	from := next
-	if mark.Seq >= info.First && mark.Seq > 0 {
+	switch {
+	case mark.Seq == 0:
+	case mark.Seq >= info.First:
 		from = mark.Seq
+	case info.First > a.first: // it slept while others archived, and the stream was trimmed
+		return true, a.leave(ctx)
 	}
 	entries, err := a.log.Read(ctx, a.cfg.Stream, from, batch)
 	if errors.Is(err, fence.ErrRewound) || errors.Is(err, fence.ErrRecreated) {
@@ -302,39 +321,15 @@ func (a *Archiver) read(ctx context.Context, info fence.Info) (busy bool, err er
 	for i := range entries {
 		e := &entries[i]
 		if e.Seq == mark.Seq && markOf(e) != mark && !chaos.Bug("rewind not noticed") {
-			return true, a.rewound(ctx, info, fmt.Sprintf("message %d is another than the one that was read before", e.Seq))
+			return true, a.rewound(ctx, info.Created, fmt.Sprintf("message %d is another than the one that was read before", e.Seq))
 		}
 		if e.Seq < a.open.Next() {
 			continue
 		}
-		if e.Seq > a.open.Next() {
-			if adopted, err := a.miss(ctx, e.Seq-1, MissingDeleted); adopted || err != nil {
-				return true, err
-			}
-		}
-		if day := a.open.day(e.Time); day != a.open.x.Day {
-			if err := a.put(ctx, day); err != nil {
-				return false, err
-			}
-			if a.open.Next() != e.Seq || a.open.x.Day != day {
-				return true, nil // another archiver's object ends elsewhere
-			}
-		}
-		if err := a.open.Write(e); err != nil {
-			return false, err
-		}
-		if !tick(e) && a.opened.IsZero() {
-			a.opened, a.arrival = a.cfg.Now(), a.open.x.ArrivalTo
+		if on, err := a.write(ctx, e); !on || err != nil {
+			return err == nil, err
 		}
 		busy = true
-		if a.open.Len() >= a.cfg.CutBytes {
-			if err := a.put(ctx, ""); err != nil {
-				return false, err
-			}
-			if i+1 < len(entries) && a.open.Next() != e.Seq+1 {
-				return true, nil
-			}
-		}
 	}
 	return busy, nil
 }

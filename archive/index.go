@@ -41,7 +41,7 @@ type Index struct {
 	// NextDay, if set, is the day of the next object; otherwise it has this Day.
 	NextDay string `json:"next_day,omitempty"`
 	// Prev is the hash of the object before, "" for a stream's first; for the first
-	// of a later generation, of the last object of the generation before.
+	// of a later generation or a lost tail, of the last object of the generation before.
 	Prev string `json:"prev,omitempty"`
 	Body string `json:"body"` // SHA-256 of the bytes before the index, hex
 	// Offsets leads into the object: its first message, and one about every
@@ -60,7 +60,7 @@ type Missing struct {
 const (
 	MissingExpired    = "expired"    // below the stream's first message before they were archived
 	MissingDeleted    = "deleted"    // removed from the middle of the stream
-	MissingGeneration = "generation" // in the generation before, where they still are what the stream holds
+	MissingGeneration = "generation" // in a generation before, since there the stream held the same
 )
 
 // Mark identifies a message. The zero Mark is none.

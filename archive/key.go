@@ -3,6 +3,7 @@ package archive
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -15,27 +16,36 @@ import (
 type Epoch struct {
 	Created    int64 // Unix ns
 	Generation int
+	// Lost numbers the tails that the stream lost and that are in none of its
+	// generations; 0: it is a generation.
+	Lost int `json:",omitzero"`
 }
 
-// String is the epoch as it stands in keys: <created in base 36>[-<generation>].
+// String is the epoch as it stands in keys: <created in base 36>[-<generation>], or
+// <created in base 36>-lost<number>.
 func (e Epoch) String() string {
 	s := strconv.FormatInt(e.Created, 36)
-	if e.Generation > 0 {
+	switch {
+	case e.Lost > 0:
+		s += "-lost" + strconv.Itoa(e.Lost)
+	case e.Generation > 0:
 		s += "-" + strconv.Itoa(e.Generation)
 	}
 	return s
 }
 
 func parseEpoch(s string) (Epoch, error) {
-	created, gen, _ := strings.Cut(s, "-")
+	created, number, more := strings.Cut(s, "-")
 	var e Epoch
 	var err1, err2 error
 	e.Created, err1 = strconv.ParseInt(created, 36, 64)
-	if gen != "" {
-		e.Generation, err2 = strconv.Atoi(gen)
+	if lost, ok := strings.CutPrefix(number, "lost"); ok {
+		e.Lost, err2 = strconv.Atoi(lost)
+	} else if more {
+		e.Generation, err2 = strconv.Atoi(number)
 	}
-	if err1 != nil || err2 != nil || e.Created < 0 || e.Generation < 0 || e.String() != s {
-		return Epoch{}, fmt.Errorf("epoch %q is not <created>[-<generation>]", s)
+	if err1 != nil || err2 != nil || e.Created < 0 || e.Generation < 0 || e.Lost < 0 || e.String() != s {
+		return Epoch{}, fmt.Errorf("epoch %q is not <created>[-<generation>] or <created>-lost<number>", s)
 	}
 	return e, nil
 }
@@ -52,14 +62,27 @@ func (c Chain) String() string { return c.Class + "/" + c.Stream + "/" + c.Epoch
 
 func (c Chain) prefix() string { return "l0/" + c.String() + "/" }
 
-// compare orders chains by class, stream, creation and generation.
+// compare orders chains by class, stream and creation, lost tails behind the
+// generations.
 func (c Chain) compare(d Chain) int {
 	return cmp.Or(
 		strings.Compare(c.Class, d.Class),
 		strings.Compare(c.Stream, d.Stream),
 		cmp.Compare(c.Epoch.Created, d.Epoch.Created),
+		cmp.Compare(c.Epoch.Lost, d.Epoch.Lost),
 		cmp.Compare(c.Epoch.Generation, d.Epoch.Generation),
 	)
+}
+
+// Latest is the chain in which a stream is archived: the last of those that are given,
+// in order, that is no lost tail.
+func Latest(list []Chain) (c Chain, ok bool) {
+	for _, c := range slices.Backward(list) {
+		if c.Epoch.Lost == 0 {
+			return c, true
+		}
+	}
+	return Chain{}, false
 }
 
 // ClassAudit is the second name of every key of the audit trail.

@@ -5,9 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"maps"
-	"time"
 
 	"github.com/dermai/millrace/fence"
 	"github.com/dermai/millrace/internal/chaos"
@@ -63,8 +60,8 @@ func (a *Archiver) put(ctx context.Context, nextDay string) error {
 }
 
 // late looks whether this archiver slept while its place in the chain was compacted
-// and removed. Then what it has put is a ghost, which nobody reads, and it begins
-// again from the chain's end.
+// and removed. Then what it has put is a ghost, which nobody reads, and it goes on
+// behind the chain's end with what it alone has.
 func (a *Archiver) late(ctx context.Context) error {
 	m, err := ReadManifest(ctx, a.store, a.tip.Chain)
 	if err != nil {
@@ -73,12 +70,15 @@ func (a *Archiver) late(ctx context.Context) error {
 	if a.tip.First > m.Through() {
 		return nil
 	}
-	a.loaded, a.sealed = false, nil
+	if err := a.settle(ctx); err != nil {
+		return err
+	}
 	return fmt.Errorf("it slept while everything up to %d was compacted, and begins again from the chain's end", m.Through())
 }
 
-// adopt takes another archiver's object for the chain's next one, if it does not
-// contradict what this archiver holds itself.
+// adopt takes another archiver's object for the chain's next one, and keeps what this
+// one holds behind it: the stream may have lost it meanwhile, and nobody else have
+// read it. Where the two contradict each other it goes on elsewhere.
 func (a *Archiver) adopt(ctx context.Context, key string) error {
 	if !chaos.Bug("late archiver adopts") {
 		if err := a.late(ctx); err != nil {
@@ -105,62 +105,17 @@ func (a *Archiver) adopt(ctx context.Context, key string) error {
 		return fmt.Errorf("compare with %s: %w", key, err)
 	}
 	if seq > 0 {
-		return fence.Incident(a.cfg.Stream, "conflict: object %s of another archiver holds another message %d than this one read "+
-			"from the stream; find out which of them is right before anything is archived further", key, seq)
+		return a.settle(ctx)
 	}
 	a.cfg.Metrics.adoptions.WithLabelValues(a.cfg.Stream).Inc()
+	h, err := a.inHand()
+	if err != nil {
+		return err
+	}
 	a.trim.stored(tip)
-	held, own, opened := a.open, bytes.Clone(a.buf.Bytes()), a.opened
 	a.begin(tip)
-	if held.Next() <= a.open.Next() || chaos.Bug("adopter drops the rest") {
-		return nil
-	}
-	return a.carry(held, own, opened)
-}
-
-// carry takes over what this archiver held itself behind an object that it has adopted:
-// the stream may have lost it meanwhile, and nobody else have read it.
-func (a *Archiver) carry(held *Writer, body []byte, opened time.Time) error {
-	r := newPartialReader(bytes.NewReader(body), 0, new(codec))
-	for {
-		rec, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return fmt.Errorf("take over what is in hand: %w", err)
-		}
-		if rec.Seq < a.open.Next() {
-			continue
-		}
-		if a.open.day(rec.Time) != a.open.x.Day {
-			return nil // the stream is read again from here on
-		}
-		if err := a.carryMissing(held, rec.Seq-1, opened); err != nil {
-			return err
-		}
-		e := rec.entry()
-		e.Data, e.Header = bytes.Clone(e.Data), maps.Clone(e.Header)
-		if err := a.open.Write(e); err != nil {
-			return err
-		}
-		if !tick(e) {
-			a.opened = opened
-		}
-	}
-	return a.carryMissing(held, held.x.Last, opened)
-}
-
-// carryMissing takes over what was recorded as missing up to a sequence.
-func (a *Archiver) carryMissing(held *Writer, to uint64, opened time.Time) error {
-	for _, m := range held.x.Missing {
-		if m.To < a.open.Next() || m.From > to {
-			continue
-		}
-		if err := a.open.Miss(min(m.To, to), m.Reason); err != nil {
-			return err
-		}
-		a.opened = opened
+	if !chaos.Bug("adopter drops the rest") {
+		a.hold(h)
 	}
 	return nil
 }

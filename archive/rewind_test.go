@@ -23,12 +23,16 @@ func (b *bench) numbered(names ...string) {
 	}
 }
 
-// told gives the messages of the archive, as generation, sequence and name.
+// told gives the messages of the archive, as generation or lost tail, sequence and name.
 func (b *bench) told(tb testing.TB) []string {
 	tb.Helper()
 	var out []string
 	for _, r := range b.cat(tb, archive.Filter{}) {
-		out = append(out, fmt.Sprintf("%d/%d %.1s", r.Epoch.Generation, r.Seq, string(r.Payload[6:])))
+		generation := fmt.Sprint(r.Epoch.Generation)
+		if r.Epoch.Lost > 0 {
+			generation = fmt.Sprint("lost", r.Epoch.Lost)
+		}
+		out = append(out, fmt.Sprintf("%s/%d %.1s", generation, r.Seq, string(r.Payload[6:])))
 	}
 	return out
 }
@@ -250,4 +254,104 @@ func TestAdopterKeepsTheRest(t *testing.T) {
 			b.verify(t)
 		})
 	}
+}
+
+// TestLostTailBesideTheStream: a stream loses what one archiver has read and not stored,
+// and another, which had not read it, does not notice and stores what was written in its
+// place for the same generation. The stream stays in that generation, and what it lost
+// is in a chain of its own, for as long as archivers come that have read of it.
+func TestLostTailBesideTheStream(t *testing.T) {
+	b := newBench(t)
+	c := archive.Config{NextGeneration: true}
+	behind, ahead, further := b.archiver(t, c), b.archiver(t, c), b.archiver(t, c)
+	b.numbered("a", "b")
+	mustDrain(t, behind)
+	b.numbered("c")
+	mustDrain(t, ahead)
+	b.numbered("d")
+	mustDrain(t, further)
+	b.log.Rewind("EVENTS_0", 2)
+	b.numbered("x", "y", "z")
+	mustFlush(t, behind)
+	mustFlush(t, ahead)
+	want := []string{"0/1 a", "0/2 b", "0/3 x", "0/4 y", "0/5 z", "lost1/3 c"}
+	wantTold(t, b, want...)
+	mustFlush(t, further)
+	wantTold(t, b, append(want, "lost1/4 d")...)
+	r := b.verify(t)
+	if diff := cmp.Diff([]archive.Missing{{From: 1, To: 2, Reason: archive.MissingGeneration}}, r.Chains[1].Missing); diff != "" {
+		t.Errorf("missing in the lost tail (-want +got):\n%s", diff)
+	}
+	// All go on in the generation, those that come anew too.
+	b.numbered("w")
+	mustFlush(t, further)
+	b.numbered("v")
+	mustFlush(t, b.archiver(t, archive.Config{}))
+	mustFlush(t, behind)
+	mustFlush(t, ahead)
+	wantTold(t, b, "0/1 a", "0/2 b", "0/3 x", "0/4 y", "0/5 z", "0/6 w", "0/7 v", "lost1/3 c", "lost1/4 d")
+
+	// The next time the stream ends before.
+	b.log.Rewind("EVENTS_0", 6)
+	b.numbered("1", "2")
+	mustFlush(t, ahead)
+	wantTold(t, b, "0/1 a", "0/2 b", "0/3 x", "0/4 y", "0/5 z", "0/6 w", "0/7 v", "1/7 1", "1/8 2", "lost1/3 c", "lost1/4 d")
+	b.verify(t)
+}
+
+// TestArchiverBehindTheRewind: one archiver stores what the stream lost, and another,
+// which had not read it, has taken what was written in its place for the same
+// generation: it goes on in the next one, which it opens if nobody has.
+func TestArchiverBehindTheRewind(t *testing.T) {
+	for _, opened := range []bool{false, true} {
+		t.Run(fmt.Sprintf("opened %v", opened), func(t *testing.T) {
+			b := newBench(t)
+			c := archive.Config{NextGeneration: true}
+			behind, ahead := b.archiver(t, c), b.archiver(t, c)
+			b.numbered("a", "b")
+			mustDrain(t, behind)
+			b.numbered("c", "d")
+			mustFlush(t, ahead)
+			b.log.Rewind("EVENTS_0", 2)
+			b.numbered("x")
+			mustDrain(t, behind)
+			if opened {
+				b.numbered("y")
+				mustDrain(t, ahead)
+			}
+			mustFlush(t, behind)
+			b.numbered("z")
+			mustFlush(t, ahead)
+			mustFlush(t, behind)
+			want := []string{"0/1 a", "0/2 b", "0/3 c", "0/4 d", "1/3 x", "1/4 z"}
+			if opened {
+				want = append(want[:5], "1/4 y", "1/5 z")
+			}
+			wantTold(t, b, want...)
+			b.verify(t)
+		})
+	}
+}
+
+// TestRewindsInARow: the stream loses its tail again before anything is archived of what
+// it got since, to below where it lost it before, and while one archiver has not noticed
+// the first time.
+func TestRewindsInARow(t *testing.T) {
+	b := newBench(t)
+	c := archive.Config{NextGeneration: true}
+	slow, quick := b.archiver(t, c), b.archiver(t, c)
+	b.numbered("a", "b", "c")
+	mustFlush(t, quick)
+	b.numbered("d")
+	mustDrain(t, slow)
+	b.log.Rewind("EVENTS_0", 2)
+	b.numbered("x", "y")
+	mustDrain(t, quick) // opens a generation behind b, and has x and y in hand
+	b.log.Rewind("EVENTS_0", 1)
+	b.numbered("1", "2", "3", "4")
+	mustFlush(t, slow)
+	mustFlush(t, quick)
+	mustFlush(t, b.archiver(t, c))
+	wantTold(t, b, "0/1 a", "0/2 b", "0/3 c", "0/4 d", "1/3 x", "1/4 y", "2/2 1", "2/3 2", "2/4 3", "2/5 4")
+	b.verify(t)
 }

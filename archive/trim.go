@@ -48,6 +48,7 @@ func (t *Trim) validate() error {
 // trimming remembers what of the archive the stream may still have.
 type trimming struct {
 	looked time.Time // when it was last looked for something to trim
+	known  bool      // whether the queue is
 	queue  []stretch // ascending
 	proven string    // the last segment that was read whole
 }
@@ -73,6 +74,7 @@ func (t *trimming) load(ctx context.Context, store Store, tip Tip, since int64) 
 		}
 		t.queue = append(t.queue, stretch{o.Object, tip.First - 1, -1})
 	}
+	t.known = true
 	return nil
 }
 
@@ -128,7 +130,17 @@ func (a *Archiver) forget(ctx context.Context, info fence.Info) error {
 	if err != nil {
 		return fmt.Errorf("trim: %w", err)
 	}
-	n, seq, err := a.forgettable(ctx, info, covered, now.Add(-a.cfg.Trim.Replay).UnixNano())
+	keep := now.Add(-a.cfg.Trim.Replay).UnixNano()
+	if !t.known {
+		since, err := a.oldest(ctx, info, keep)
+		if err == nil {
+			err = t.load(ctx, a.store, a.tip, since)
+		}
+		if err != nil {
+			return fmt.Errorf("trim: %w", err)
+		}
+	}
+	n, seq, err := a.forgettable(ctx, info, covered, keep)
 	if err != nil && !broken(err) {
 		return fmt.Errorf("trim: %w", err)
 	}
@@ -139,7 +151,7 @@ func (a *Archiver) forget(ctx context.Context, info fence.Info) error {
 			return fmt.Errorf("trim: %w", err)
 		}
 		if !known {
-			return a.rewound(ctx, info, fmt.Sprintf("message %d is another than the archived one", a.tip.Message.Seq))
+			return a.rewound(ctx, info.Created, fmt.Sprintf("message %d is another than the archived one", a.tip.Message.Seq))
 		}
 		if err := a.cut(ctx, seq); err != nil {
 			return fmt.Errorf("trim below %d: %w", seq, err)

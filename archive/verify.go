@@ -113,15 +113,11 @@ func Verify(ctx context.Context, store Store, o Options) (Report, error) {
 		if len(o.Streams) > 0 && !slices.Contains(o.Streams, c.Stream) {
 			continue
 		}
-		// A generation hangs on the one before it.
-		g := before
-		g.Epoch.Generation++
-		if c != g {
-			hash = ""
-			if c.Epoch.Generation > 0 {
-				v.problem(strings.TrimSuffix(c.prefix(), "/"), 0, "the generation before it is not in the archive")
-			}
-		} else if hash, err = v.declared(c, hash); err != nil {
+		if c.Class != before.Class || c.Stream != before.Stream || c.Epoch.Created != before.Epoch.Created {
+			before, hash, v.hashes = c, "", map[string]bool{}
+			before.Epoch.Generation = -1
+		}
+		if hash, err = v.hangs(c, before, hash); err != nil {
 			return Report{}, fmt.Errorf("verify: %w", err)
 		}
 		if hash, err = v.chain(c, hash); err != nil {
@@ -143,12 +139,33 @@ type verifier struct {
 	o      Options
 	report Report
 	seen   []Head          // those of Kept that were found
-	hashes map[string]bool // of the chain's objects
+	hashes map[string]bool // of the objects of the stream's chains so far
 }
 
-// declared is the hash on which a generation hangs, given that of the last object
-// of the one before. That one may have got objects since it was declared to end:
-// what archivers still held of what the stream had lost.
+// hangs is the hash on which a chain hangs, given the chain before it, generation -1 for
+// none, and the hash of the last object there.
+func (v *verifier) hangs(c, before Chain, last string) (hash string, err error) {
+	if c.Epoch.Generation == 0 && c.Epoch.Lost == 0 {
+		return "", nil
+	}
+	// One that was declared may have got no object.
+	for g := c; g.Epoch.Generation > before.Epoch.Generation+1; {
+		g.Epoch.Generation--
+		d, err := readDeclaration(v.ctx, v.store, g)
+		if broken := (*ManifestError)(nil); err != nil && !errors.As(err, &broken) {
+			return "", err
+		}
+		if d == nil {
+			v.problem(strings.TrimSuffix(c.prefix(), "/"), 0, "the generation before it is not in the archive")
+			break
+		}
+	}
+	return v.declared(c, last)
+}
+
+// declared is the hash on which a generation or a lost tail hangs, given that of the last
+// object of the one before. That one may have got objects since it was declared to
+// end: what archivers still held of what the stream had lost.
 func (v *verifier) declared(c Chain, last string) (string, error) {
 	d, err := readDeclaration(v.ctx, v.store, c)
 	if broken := (*ManifestError)(nil); errors.As(err, &broken) {
@@ -159,7 +176,7 @@ func (v *verifier) declared(c Chain, last string) (string, error) {
 		return last, err
 	}
 	if d.Prev != "" && !v.hashes[d.Prev] {
-		v.problem(declarationKey(c), 0, fmt.Sprintf("the generation before has no object with hash %.12s…, which was declared its last", d.Prev))
+		v.problem(declarationKey(c), 0, fmt.Sprintf("the generations before have no object with hash %.12s…, which was declared the last", d.Prev))
 	}
 	return d.Prev, nil
 }
@@ -175,7 +192,6 @@ func (v *verifier) problem(key string, seq uint64, what string) {
 // returns the hash of its last.
 func (v *verifier) chain(c Chain, prev string) (hash string, err error) {
 	r := ChainReport{Head: Head{Chain: c.String()}}
-	v.hashes = map[string]bool{}
 	tip := newTip(c, 0, prev)
 	lost := false // the object before could not be read, so nothing can be tied to it
 	carried, err := v.compacted(c, &tip, &r)

@@ -84,6 +84,32 @@ func Drain(t *testing.T, a *archive.Archiver) {
 	}
 }
 
+// LoseTail lets a stream lose what one archiver has read and not stored, while another,
+// which had not read it, takes what is written in its place for what comes next and
+// stores it first. So the archive has what was lost in a chain of its own.
+func (b *Bench) LoseTail(t *testing.T, stream string, lost, instead func()) {
+	t.Helper()
+	var list []*archive.Archiver
+	for range 2 {
+		a, err := archive.NewArchiver(b.Log, b.Store, archive.Config{Stream: stream, Now: b.Clock, NextGeneration: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for busy := true; busy; {
+			if busy, err = a.Step(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if list = append(list, a); len(list) == 1 {
+			lost()
+		}
+	}
+	b.Log.Rewind(stream, list[0].Next()-1)
+	instead()
+	Drain(t, list[0])
+	Drain(t, list[1])
+}
+
 // Compact compacts all that can be, and removes what may be.
 func (b *Bench) Compact(t *testing.T) (segments []archive.Segment) {
 	t.Helper()

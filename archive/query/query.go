@@ -143,10 +143,14 @@ func (o *Options) stream(ctx context.Context, store archive.Store, name string, 
 		}
 	}
 	var last *reader
+	latest, _ := archive.Latest(chains)
 	for _, c := range chains {
-		last = &reader{store: store, chain: c, want: newEvents(o, c, stats, fn), stats: stats, progress: o.Progress, next: 1}
-		if err := last.run(ctx); err != nil {
+		r := &reader{store: store, chain: c, want: newEvents(o, c, stats, fn), stats: stats, progress: o.Progress, next: 1}
+		if err := r.run(ctx); err != nil {
 			return err
+		}
+		if c == latest {
+			last = r
 		}
 	}
 	if o.Log == nil {

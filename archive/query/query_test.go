@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/dermai/millrace/archive"
+	"github.com/dermai/millrace/archive/archivetest"
 	"github.com/dermai/millrace/archive/compact"
 	"github.com/dermai/millrace/archive/query"
 	"github.com/dermai/millrace/fence"
@@ -172,6 +173,26 @@ func TestEachOnce(t *testing.T) {
 	o.Where = where(t, `kind == "audit"`)
 	if got, stats = b.run(t, o); len(got) != 1 || len(got["AUDIT"]) != 18 || stats.SegmentsRead != 3 {
 		t.Errorf("kind == audit: %v, %+v; want the 18 events of AUDIT and nothing else read", got, stats)
+	}
+}
+
+// TestLostTail: what a stream lost and the archive has beside it is found, and the stream
+// is read on from where its own chain ends.
+func TestLostTail(t *testing.T) {
+	b := archivetest.NewBench(t)
+	put := func(id string) { b.Put("events.0.log.api.l1", event("INFO", "", id, "")) }
+	put("a")
+	b.LoseTail(t, "EVENTS_0", func() { put("l"); put("m"); put("n") }, func() { put("x") })
+	put("y")
+	var got []string
+	_, err := query.Run(t.Context(), b.Store, query.Options{Log: b.Log, Streams: []string{"EVENTS_0"}},
+		func(e *query.Event) error { got = append(got, e.ID); return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(got)
+	if diff := cmp.Diff([]string{"a", "l", "m", "n", "x", "y"}, got); diff != "" {
+		t.Errorf("events (-want +got):\n%s", diff)
 	}
 }
 

@@ -211,7 +211,11 @@ func (a *archiver) stream(ctx context.Context, c archive.Config) error {
 	// After an incident too: what the stream lost may be nowhere else.
 	flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTime)
 	defer cancel()
-	if last := machine.Flush(flush); fence.IsIncident(last) {
+	last := machine.Flush(flush)
+	if last != nil && !fence.IsIncident(last) {
+		last = machine.Flush(flush) // where it slept it goes on from the chain's end
+	}
+	if fence.IsIncident(last) {
 		err = errors.Join(err, last)
 	} else if last != nil {
 		c.Log.Warn().Err(last).Msg("what is in hand stays in the stream, and is stored by the next run")
