@@ -9,6 +9,7 @@ import (
 	"github.com/dermai/millrace/archive/archivetest"
 	"github.com/dermai/millrace/backtest"
 	"github.com/dermai/millrace/backtest/daytest"
+	"github.com/dermai/millrace/fence"
 )
 
 // What is proven on S3, too, in integration/s3.
@@ -57,5 +58,34 @@ func TestAnotherEpoch(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestLostTail: what a stream lost and the archive has beside it is not what a backtest
+// goes by, and a range that it reaches into is unknown.
+func TestLostTail(t *testing.T) {
+	b := archivetest.NewBench(t)
+	put := func(text string) { b.Put("events.0.log.api.l1", text) }
+	put("a")
+	put("b")
+	var lost int64
+	b.LoseTail(t, "EVENTS_0", func() { put("l"); put("m"); lost = b.Now }, func() { put("x") })
+	put("y")
+	log := func() (fence.Log, func()) { return b.Log, func() {} }
+	source := &backtest.Live{Archive: backtest.Archive{Store: b.Store}, Log: log}
+	for since, want := range map[int64]string{lost: "unknown", lost + 1: "xy"} {
+		got := ""
+		for r, err := range source.Messages(t.Context(), "EVENTS_0", since) {
+			if unknown := (*backtest.UnknownError)(nil); errors.As(err, &unknown) {
+				got += "unknown"
+			} else if err != nil {
+				t.Fatal(err)
+			} else {
+				got += string(r.Payload)
+			}
+		}
+		if got != want {
+			t.Errorf("since %d: %q; want %q", since, got, want)
+		}
 	}
 }

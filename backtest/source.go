@@ -31,10 +31,11 @@ type Archive struct{ Store archive.Store }
 // chain is the last of a stream; false: there is none.
 func (a *Archive) chain(ctx context.Context, stream string) (c archive.Chain, ok bool, err error) {
 	chains, err := archive.Chains(ctx, a.Store, "", stream)
-	if err != nil || len(chains) == 0 {
+	if err != nil {
 		return c, false, err
 	}
-	return chains[len(chains)-1], true, nil
+	c, ok = archive.Latest(chains)
+	return c, ok, nil
 }
 
 // errEnough ends a reading whose rest is of no interest.
@@ -58,18 +59,25 @@ func (a *Archive) Messages(ctx context.Context, stream string, since int64) iter
 
 func (a *Archive) messages(ctx context.Context, stream string, since int64, fn func(*archive.Record) error) error {
 	chains, err := archive.Chains(ctx, a.Store, "", stream)
-	if err != nil || len(chains) == 0 {
+	if err != nil {
 		return err
 	}
-	last, needed := len(chains)-1, false // the epoch before
-	if last > 0 {
-		_, arrival, err := a.reach(ctx, chains[last-1])
+	last, ok := archive.Latest(chains)
+	if !ok {
+		return nil
+	}
+	needed := false // what is in others: epochs before, tails that it lost
+	for _, c := range chains {
+		if c == last {
+			continue
+		}
+		_, arrival, err := a.reach(ctx, c)
 		if err != nil {
 			return err
 		}
-		needed = arrival >= since
+		needed = needed || arrival >= since
 	}
-	return a.cat(ctx, chains[last], archive.Filter{Since: since}, func(r *archive.Record) error {
+	return a.cat(ctx, last, archive.Filter{Since: since}, func(r *archive.Record) error {
 		if needed {
 			return &UnknownError{Stream: stream, Begins: r.Arrival, Needed: since}
 		}

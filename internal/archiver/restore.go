@@ -137,6 +137,7 @@ func lostChain(ctx context.Context, store archive.Store, p schemas.Partition, at
 	if err != nil {
 		return archive.Chain{}, archive.Tip{}, err
 	}
+	chains = slices.DeleteFunc(chains, func(c archive.Chain) bool { return c.Epoch.Lost > 0 }) // what it had lost before
 	for _, chain := range slices.Backward(chains) {
 		tip, err := archive.End(ctx, store, chain)
 		if errors.Is(err, archive.ErrNotFound) || err == nil && tip.First == 1 {

@@ -158,10 +158,8 @@ func (r *run) openMirror(ctx context.Context, name string, chains []archive.Chai
 		return err
 	}
 	r.mirror = &mirror{log: r.Log, info: info, stream: name}
-	for _, c := range chains {
-		if c.Epoch.Created == info.Created {
-			r.mirror.chain = c // the latest generation comes last
-		}
+	if c, ok := archive.Latest(chains); ok && c.Epoch.Created == info.Created {
+		r.mirror.chain = c
 	}
 	if n := len(chains); n > 0 && info.Created > chains[n-1].Epoch.Created && r.within(info.Created) {
 		r.find(Finding{Kind: Broker, Where: name, Stream: name, Since: info.Created, What: fmt.Sprintf(
@@ -173,11 +171,15 @@ func (r *run) openMirror(ctx context.Context, name string, chains []archive.Chai
 // epochs tells of a chain that it is not its stream's first.
 func (r *run) epochs(name string, c *archive.ChainReport) {
 	chain, err := archive.ParseChain(c.Chain)
-	if err == nil && chain.Epoch.Generation > 0 && r.within(c.ArrivalFrom) {
-		r.find(Finding{Kind: Broker, Where: name, Stream: name, Since: c.ArrivalFrom, What: fmt.Sprintf(
-			"it lost its tail and gave sequences again: generation %d, behind %s; what it had accepted and nobody had archived is gone",
-			chain.Epoch.Generation, clock(c.ArrivalFrom))})
+	if err != nil || !r.within(c.ArrivalFrom) || chain.Epoch.Generation == 0 && chain.Epoch.Lost == 0 {
+		return
 	}
+	what := fmt.Sprintf("generation %d, behind %s", chain.Epoch.Generation, clock(c.ArrivalFrom))
+	if chain.Epoch.Lost > 0 {
+		what = fmt.Sprintf("an archiver had read up to sequence %d of it, which is in %s, behind %s", c.Last, chain.Epoch, clock(c.ArrivalFrom))
+	}
+	r.find(Finding{Kind: Broker, Where: name, Stream: name, Since: c.ArrivalFrom,
+		What: "it lost its tail and gave sequences again: " + what + "; what it had accepted and nobody had archived is gone"})
 }
 
 // within tells whether an arrival of the stream is looked at.

@@ -59,6 +59,12 @@ func TestBroker(t *testing.T) {
 		}, []string{
 			"frames: events.0.log.web.c: frame 1 is gone, though acknowledged: lost by the stream, as events.0.log.web.d says, which goes on in its place (sequence 19 of EVENTS_0)",
 		}},
+		{"it lost a tail that one archiver had read, while another went on", func(t *testing.T, b *prooftest.Bench, _ []string) {
+			b.LoseTail(t, "EVENTS_0", func() { b.Send("web", "c", 2) }, func() { b.Send("web", "d", 1) })
+			b.Send("web", "d", 1)
+		}, []string{
+			"stream: EVENTS_0: it lost its tail and gave sequences again: an archiver had read up to sequence 20 of it, which is in dll21k9wy9s0-lost1, behind 2026-09-21T14:13:40Z; what it had accepted and nobody had archived is gone",
+		}},
 		{"it lost nothing of lanes that were left, one of which had ended", func(t *testing.T, b *prooftest.Bench, _ []string) {
 			b.Replace("web", "a", "d")
 			b.Send("web", "c", 1)
