@@ -57,6 +57,7 @@ var bugs = []bug{
 	{name: "late archiver's object counts", pkg: "archive/compact", test: "TestLate"},
 	{name: "rewind not noticed", pkg: "archive", test: "TestArchiverStopsAtRewind"},
 	{name: "adopter drops the rest", pkg: "archive", test: "TestAdopterKeepsTheRest"},
+	{name: "lost tail dropped", pkg: "archive", test: "TestLostTailBesideTheStream"},
 	{name: "recreation not noticed", pkg: "integration/sim", test: "TestRuns"},
 	{name: "another stream read on", pkg: "pipeline", test: "TestReaderNoticesAnotherStream"},
 	{name: "epoch not looked at", pkg: "archive", test: "TestArchiverBeginsAnotherEpoch"},

@@ -60,14 +60,10 @@ type recreation struct {
 // busy lets publishers, archivers and reducers act in any order.
 func (c *recreation) busy() error {
 	for n := 10 + c.dice.Intn(80); n > 0; n-- {
-		switch c.broker.now += unit; c.dice.Intn(6) {
-		case 0:
-			must(c.broker.Tick(c.ctx, c.p))
-		case 1, 2:
-			l := newLane(c.world, 200+c.events, c.p)
-			l.publish(c.world)
-			c.written = append(c.written, l.flight...)
-		case 3:
+		switch c.broker.now += unit; c.dice.Intn(5) {
+		case 0, 1:
+			c.written = append(c.written, c.write(c.p)...)
+		case 2:
 			if _, err := c.keepers[c.dice.Intn(len(c.keepers))].Step(c.ctx); err != nil {
 				return err
 			}
@@ -139,14 +135,11 @@ func (c *recreation) named(created int64) error {
 func (c *recreation) epochs(old []fence.Entry, created int64) error {
 	name := c.p.Stream()
 	s := c.broker.stream(name)
-	for range 3 {
+	for range 9 {
 		c.broker.now += int64(2*replay*c.hour) / hurry
 		for _, a := range c.keepers {
-			for busy := true; busy; {
-				var err error
-				if busy, err = a.Step(c.ctx); err != nil {
-					return fmt.Errorf("%s was made again: %w", name, err)
-				}
+			if _, err := a.Step(c.ctx); err != nil {
+				return fmt.Errorf("%s was made again: %w", name, err)
 			}
 		}
 	}

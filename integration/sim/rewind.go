@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/dermai/millrace/archive"
@@ -73,34 +72,32 @@ func (r reader) Read(ctx context.Context, name string, from uint64, limit int) (
 // again, and checks that whoever had read what is gone says so, that nothing counts
 // twice, and that the archive has both.
 func (w *world) rewind(p schemas.Partition) error {
-	s := w.broker.stream(p.Stream())
-	before := s.entries
-	kept := len(before) - 1 - w.dice.Intn(min(20, len(before)))
-	for kept > 0 && before[kept-1].Subject == "" {
-		kept--
+	g := &gone{world: w, p: p, keepers: w.newArchivers(p)} // who are in the middle of what is lost
+	if err := g.busy(60); err != nil {
+		return fmt.Errorf("before the rewind: %w", err)
 	}
-	w.broker.note("%s loses what is behind message %d of %d", p.Stream(), kept, len(before))
+	kept, written := g.lose()
 	w.stats.Rewinds++
-	s.lose(kept)
-	var written []string                   // ids of events
-	for n := w.dice.Intn(30); n > 0; n-- { // up to and beyond where the stream was
-		w.broker.now += unit
-		if w.dice.chance(4) {
-			must(w.broker.Tick(w.ctx, p))
-			continue
-		}
-		l := newLane(w, 100+n, p)
-		l.publish(w)
-		written = append(written, l.flight...)
-	}
-	return errors.Join(w.noticed(p, kept, written), w.generations(p, kept, before))
+	return errors.Join(w.noticed(p, kept, written), g.generations())
 }
 
-// lose takes away what is behind a sequence. The clock that stamps what is given the
-// sequences again does not show the same nanoseconds.
+// write stores something in a partition, and gives the ids of its events.
+func (w *world) write(p schemas.Partition) []string {
+	if w.dice.chance(4) {
+		must(w.broker.Tick(w.ctx, p))
+		return nil
+	}
+	l := newLane(w, 1000+w.events, p)
+	l.publish(w)
+	return l.flight
+}
+
+// lose takes away what is behind a sequence, all of it where the stream was trimmed
+// beyond that. The clock that stamps what is given the sequences again does not show the
+// same nanoseconds.
 func (s *stream) lose(seq int) {
 	s.entries = s.entries[:seq:seq]
-	s.skew++
+	s.skew, s.low = s.skew+1, min(s.low, uint64(seq)+1)
 	clear(s.heads)
 	for _, e := range s.entries {
 		s.heads[e.Subject] = e.Seq
@@ -155,27 +152,113 @@ func (w *world) noticed(p schemas.Partition, kept int, written []string) error {
 	return nil
 }
 
-// generations checks that two archivers go on by themselves, and that the archive then
-// has what was lost and what was written since, each message once.
-func (w *world) generations(p schemas.Partition, kept int, before []fence.Entry) error {
-	keepers := w.newArchivers(p)
-	for range 100 {
-		if _, err := keepers[w.dice.Intn(len(keepers))].Step(w.ctx); err != nil {
-			return fmt.Errorf("rewind: %w", err)
-		}
-	}
-	times, err := w.archivedOf(p, keepers)
-	if err != nil {
-		return fmt.Errorf("rewind: %w", err)
-	}
-	created := w.broker.stream(p.Stream()).created
-	for _, e := range append(slices.Clip(before), w.broker.stream(p.Stream()).entries[kept:]...) {
-		n := times[messageOf(created, e)]
-		if n > 1 || n == 0 && len(e.Data) > 0 {
-			return fmt.Errorf("rewind: the archive has message %d of %s, which lost what was behind %d, %d times", e.Seq, p.Stream(), kept, n)
+// gone is a partition's stream that loses its tail under who archives it.
+type gone struct {
+	*world
+	p       schemas.Partition
+	keepers []*archive.Archiver
+	lost    []lost
+}
+
+// lost is a message that the stream has no more, and that the archive has, once, if one
+// of the archivers had read it.
+type lost struct {
+	entry fence.Entry
+	read  bool
+}
+
+// busy lets publishers, archivers and a compactor act in any order.
+func (g *gone) busy(most int) error {
+	for n := g.dice.Intn(most); n > 0; n-- {
+		g.broker.now += unit
+		switch i := g.dice.Intn(len(g.keepers)); g.dice.Intn(12) {
+		case 0, 1, 2, 3:
+			g.write(g.p)
+		case 4:
+			if _, err := g.compacts[g.dice.Intn(len(g.compacts))].Step(g.ctx); err != nil {
+				return err
+			}
+		default:
+			if _, err := g.keepers[i].Step(g.ctx); err != nil && !slept(err) {
+				return err
+			}
 		}
 	}
 	return nil
+}
+
+// slept tells that an archiver says that others have compacted its place meanwhile, and
+// goes on.
+func slept(err error) bool { return err != nil && strings.Contains(err.Error(), "it slept") }
+
+// lose takes the tail away, and lets publishers write up to and beyond where the stream
+// was. It gives the last sequence that is kept and the events that were written.
+func (g *gone) lose() (kept int, written []string) {
+	s := g.broker.stream(g.p.Stream())
+	before := s.entries
+	kept = len(before) - 1 - g.dice.Intn(min(20, len(before)))
+	for kept > 0 && before[kept-1].Subject == "" {
+		kept--
+	}
+	var read uint64
+	for _, a := range g.keepers {
+		read = max(read, max(a.Next(), 1)-1)
+	}
+	for _, e := range before[kept:] {
+		g.lost = append(g.lost, lost{e, e.Seq <= read && len(e.Data) > 0})
+	}
+	g.broker.note("%s loses what is behind message %d of %d", g.p.Stream(), kept, len(before))
+	s.lose(kept)
+	for n := g.dice.Intn(30); n > 0; n-- {
+		g.broker.now += unit
+		written = append(written, g.write(g.p)...)
+	}
+	return kept, written
+}
+
+// generations checks that archivers go on by themselves, those that had read what is
+// lost and those that had not and take what is written since for what comes next, and
+// that the archive then has what was written since, and of what was lost what one of
+// them had read, each message once. The stream may lose its tail again meanwhile.
+func (g *gone) generations() error {
+	g.keepers = append(g.keepers, g.newArchivers(g.p)...)
+	if g.dice.chance(2) {
+		if err := g.busy(40); err != nil {
+			return fmt.Errorf("rewind: %w", err)
+		}
+		first := len(g.lost)
+		g.lose()
+		for i := range g.lost[first:] { // nobody knows of which of the two an archiver had read so much
+			g.lost[first+i].read = false
+		}
+	}
+	if err := g.busy(200); err != nil {
+		return fmt.Errorf("rewind: %w", err)
+	}
+	for _, i := range []int{0, 1, 0, 1, 0} { // also in the middle of it
+		if err := g.keepers[i].Flush(g.ctx); err != nil && !slept(err) {
+			return fmt.Errorf("rewind: %w", err)
+		}
+	}
+	times, err := g.archivedOf(g.p, append(g.keepers, g.newArchivers(g.p)...))
+	if err != nil {
+		return fmt.Errorf("rewind: %w", err)
+	}
+	s := g.broker.stream(g.p.Stream())
+	all := g.lost
+	for _, e := range s.entries {
+		all = append(all, lost{e, len(e.Data) > 0})
+	}
+	for _, l := range all {
+		if n := times[messageOf(s.created, l.entry)]; n > 1 || n == 0 && l.read {
+			return fmt.Errorf("rewind: the archive has message %d of %s, or the one that was lost in its place, %d times", l.entry.Seq, g.p.Stream(), n)
+		}
+	}
+	chains, err := archive.Chains(g.ctx, g.store, "", g.p.Stream())
+	for _, c := range chains {
+		g.stats.Tails += min(c.Epoch.Lost, 1)
+	}
+	return err
 }
 
 // newArchivers makes two archivers of a partition, as a deployment has them.
@@ -200,13 +283,27 @@ func messageOf(created int64, e fence.Entry) message {
 	return message{created, e.Seq, schemas.FrameID(e.Time, e.Subject, []byte(unpacked(e.Data)))}
 }
 
-// archivedOf flushes archivers, and counts how often a full verification of the archive
+// archivedOf lets archivers end, and counts how often a full verification of the archive
 // gives each message of a partition.
 func (w *world) archivedOf(p schemas.Partition, keepers []*archive.Archiver) (map[message]int, error) {
 	for _, a := range keepers {
-		if err := a.Flush(w.ctx); err != nil {
+		for busy := true; busy; {
+			var err error
+			if busy, err = a.Step(w.ctx); err != nil && !slept(err) {
+				return nil, err
+			}
+			busy = busy || err != nil
+		}
+		err := a.Flush(w.ctx)
+		for slept(err) {
+			err = a.Flush(w.ctx)
+		}
+		if err != nil {
 			return nil, err
 		}
+	}
+	if err := w.compactAll(); err != nil { // it removes what those put who had slept
+		return nil, err
 	}
 	times := map[message]int{}
 	report, err := archive.Verify(w.ctx, w.store, archive.Options{

@@ -32,7 +32,7 @@ type Stats struct {
 	TellerCrashes, Notifications, Digests, Repeats int
 	KeeperCrashes, Objects, Purged                 int
 	Segments, Removed, Slept, Ghosts               int
-	Looks, Meanwhile                               int
+	Looks, Meanwhile, Tails                        int
 	Rewinds, Recreated, Noticed, Lost, Suspect     int
 	Cut, Remade, Ended                             int
 	Choices                                        int
