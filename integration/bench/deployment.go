@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -17,6 +16,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/dermai/millrace/archive"
+	"github.com/dermai/millrace/internal/child"
 	"github.com/dermai/millrace/schemas"
 )
 
@@ -74,19 +74,6 @@ func (d *deployment) begin(ctx context.Context) error {
 	})
 }
 
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	defer l.Close()
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	if err != nil {
-		return 0, err
-	}
-	return strconv.Atoi(port)
-}
-
 func (d *deployment) launch(program string, args ...string) (*process, error) {
 	return launch(d.dir, program, filepath.Join(d.Bin, program), args...)
 }
@@ -102,11 +89,10 @@ func (d *deployment) once(ctx context.Context, args ...string) error {
 
 // start starts a daemon and waits until work flows.
 func (d *deployment) start(ctx context.Context, name string) (*process, error) {
-	port, err := freePort()
+	addr, err := child.FreeAddr()
 	if err != nil {
 		return nil, err
 	}
-	addr := fmt.Sprintf("127.0.0.1:%d", port)
 	p, err := d.launch(name, "--http-addr", addr)
 	if err != nil {
 		return nil, err
@@ -119,14 +105,14 @@ func (d *deployment) start(ctx context.Context, name string) (*process, error) {
 // close ends everything, in whatever state it is, and removes what was stored.
 func (d *deployment) close() error {
 	for _, p := range d.running {
-		p.kill()
+		p.Kill()
 	}
 	if d.conn != nil {
 		d.conn.Close()
 	}
 	for _, p := range d.brokers {
 		if p != nil {
-			p.kill()
+			p.Kill()
 		}
 	}
 	return os.RemoveAll(d.dir)

@@ -62,7 +62,7 @@ func measureHandover(ctx context.Context, c config) (_ *handoverResult, err erro
 			into *latencies
 		}{
 			{func(p *process) error { return p.stop(ctx) }, &r.Stopped},
-			{func(p *process) error { p.kill(); return nil }, &r.Killed},
+			{func(p *process) error { p.Kill(); return nil }, &r.Killed},
 		} {
 			if err := r.handOver(ctx, d, log, way.end, way.into); err != nil {
 				return nil, err

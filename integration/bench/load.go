@@ -11,6 +11,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/dermai/millrace/internal/child"
 )
 
 // progress is what a load tells of itself: when it begins, now and then, and at
@@ -57,7 +59,7 @@ func ownCPU() time.Duration {
 // load is a process that makes work: this program under another name.
 type load struct {
 	cmd   *exec.Cmd
-	said  output
+	said  child.Output
 	begun chan struct{}
 	ended chan struct{}
 

@@ -46,6 +46,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/dermai/millrace/internal/child"
 )
 
 // config is what the flags say.
@@ -124,7 +126,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	defer os.RemoveAll(c.Dir)
 	if c.Bin == "" {
 		c.Bin = filepath.Join(c.Dir, "bin")
-		if err := build(ctx, c.Bin); err != nil {
+		if err := child.Build(ctx, c.Bin, child.Programs, child.NATSServer); err != nil {
 			return err
 		}
 	}

@@ -77,7 +77,7 @@ func (s *steady) lose(ctx context.Context, victim int, way string, elections *el
 	}
 	lost, back := time.Now(), s.signal(victim, syscall.SIGCONT)
 	if way == "killed" {
-		s.brokers[victim].kill()
+		s.brokers[victim].Kill()
 		back = func() error { return s.startServer(victim) }
 	} else if err := s.signal(victim, syscall.SIGSTOP)(); err != nil {
 		return err

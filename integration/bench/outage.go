@@ -51,7 +51,7 @@ func measureOutage(ctx context.Context, c config) (_ *outageResult, err error) {
 			into       *recoveries
 		}{
 			{s.signal(0, syscall.SIGSTOP), s.signal(0, syscall.SIGCONT), &r.Paused},
-			{func() error { s.brokers[0].kill(); return nil }, func() error { return s.startServer(0) }, &r.Killed},
+			{func() error { s.brokers[0].Kill(); return nil }, func() error { return s.startServer(0) }, &r.Killed},
 		} {
 			if err := s.calm(ctx); err != nil {
 				return nil, err
@@ -161,7 +161,7 @@ func (s *steady) end(ctx context.Context) (n count, err error) {
 }
 
 func (s *steady) signal(server int, sig syscall.Signal) func() error {
-	return func() error { return s.brokers[server].cmd.Process.Signal(sig) }
+	return func() error { return s.brokers[server].Signal(sig) }
 }
 
 // note keeps how many events are accepted.

@@ -1,121 +1,64 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
-)
 
-// build compiles the programs, the real nats-server among
-// them.
-func build(ctx context.Context, dir string) error {
-	for pkg, name := range map[string]string{
-		"github.com/nats-io/nats-server/v2":        "nats-server",
-		"github.com/dermai/millrace/cmd/millrace":  "millrace",
-		"github.com/dermai/millrace/cmd/publisher": "publisher",
-		"github.com/dermai/millrace/cmd/processor": "processor",
-		"github.com/dermai/millrace/cmd/archiver":  "archiver",
-	} {
-		out, err := exec.CommandContext(ctx, "go", "build", "-o", filepath.Join(dir, name), pkg).CombinedOutput()
-		if err != nil {
-			return fmt.Errorf("build %s: %w\n%s", pkg, err, out)
-		}
-	}
-	return nil
-}
+	"github.com/dermai/millrace/internal/child"
+)
 
 // process is a running program.
 type process struct {
-	name  string
-	http  string // address of its health and metrics; "": none
-	cmd   *exec.Cmd
-	said  output
-	ended chan struct{}
-	err   error // after ended
+	*child.Process
+	name string
+	http string // address of its health and metrics; "": none
+	said child.Output
 }
 
-// output keeps what a program says.
-type output struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (o *output) Write(b []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.Write(b)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.String()
-}
-
-// launch starts a program. It dies with us.
+// launch starts a program.
 func launch(dir, name, path string, args ...string) (*process, error) {
-	p := &process{name: name, cmd: exec.Command(path, args...), ended: make(chan struct{})}
-	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = dir, &p.said, &p.said
-	p.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir}
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := p.cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start %s: %w", name, err)
+	p := &process{name: name}
+	var err error
+	if p.Process, err = (child.Program{Path: path, Args: args, Dir: dir}).Start(&p.said, &p.said); err != nil {
+		return nil, err
 	}
-	go func() {
-		p.err = p.cmd.Wait()
-		close(p.ended)
-	}()
 	return p, nil
 }
 
 // wait waits until the program ends by itself.
 func (p *process) wait(ctx context.Context) error {
 	select {
-	case <-p.ended:
+	case <-p.Ended():
 	case <-ctx.Done():
-		p.kill()
+		p.Kill()
 		return ctx.Err()
 	}
-	if p.err != nil {
-		return fmt.Errorf("%s: %w\n%s", p.name, p.err, p.said.String())
+	if err := p.Err(); err != nil {
+		return fmt.Errorf("%s: %w\n%s", p.name, err, p.said.String())
 	}
 	return nil
 }
 
 // stop ends the program in order.
 func (p *process) stop(ctx context.Context) error {
-	_ = p.cmd.Process.Signal(syscall.SIGTERM)
+	_ = p.Signal(syscall.SIGTERM)
 	return p.wait(ctx)
-}
-
-func (p *process) kill() {
-	_ = p.cmd.Process.Kill()
-	<-p.ended
 }
 
 // ready waits until the program says that work flows.
 func (p *process) ready(ctx context.Context) error {
 	return until(ctx, p.name+" is ready", func() (bool, error) {
-		select {
-		case <-p.ended:
-			return false, fmt.Errorf("%s ended: %w\n%s", p.name, p.err, p.said.String())
-		default:
+		if !p.Alive() {
+			return false, fmt.Errorf("%s ended: %w\n%s", p.name, p.Err(), p.said.String())
 		}
-		resp, err := http.Get("http://" + p.http + "/readyz")
-		if err != nil {
-			return false, nil //nolint:nilerr // not yet
-		}
-		return resp.StatusCode == http.StatusOK, resp.Body.Close()
+		return child.Ready(p.http) == nil, nil
 	})
 }
 
@@ -148,7 +91,7 @@ type usage struct {
 
 // used reads the usage of a process that runs.
 func (p *process) used() (usage, error) {
-	dir := filepath.Join("/proc", strconv.Itoa(p.cmd.Process.Pid))
+	dir := filepath.Join("/proc", strconv.Itoa(p.PID()))
 	stat, err := os.ReadFile(filepath.Join(dir, "stat"))
 	if err != nil {
 		return usage{}, err
@@ -186,5 +129,5 @@ func (p *process) used() (usage, error) {
 
 // forgetPeak makes the peak what is resident now.
 func (p *process) forgetPeak() error {
-	return os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", p.cmd.Process.Pid), []byte("5"), 0) // proc(5)
+	return os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", p.PID()), []byte("5"), 0) // proc(5)
 }

@@ -7,20 +7,22 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/dermai/millrace/internal/child"
 )
 
 // brokerConf is deploy/nats.conf without its users, on another port and with
 // room for a longer run.
 const brokerConf = `
 server_name: %q
-listen: "127.0.0.1:%d"
+listen: %q
 max_payload: 1MB
 jetstream { store_dir: %q, max_memory_store: 64MB, max_file_store: 40GB, sync_interval: always }
 `
 
 // clusterConf makes a server one of several. Clients know all of them from the start.
 const clusterConf = `
-cluster { name: bench, listen: "127.0.0.1:%d", no_advertise: true, routes: [%s] }
+cluster { name: bench, listen: %q, no_advertise: true, routes: [%s] }
 `
 
 // servers is how many there are, and how many copies of each stream.
@@ -37,17 +39,17 @@ func (d *deployment) startServer(i int) (err error) {
 // configure writes the configuration of the servers and of all programs.
 func (d *deployment) configure(rules []string) error {
 	var urls, routes []string
-	texts, ports := map[string]string{}, make([]int, 2*d.servers()) // for clients, then for servers
-	for i := range ports {
+	texts, addrs := map[string]string{}, make([]string, 2*d.servers()) // for clients, then for servers
+	for i := range addrs {
 		var err error
-		if ports[i], err = freePort(); err != nil {
+		if addrs[i], err = child.FreeAddr(); err != nil {
 			return err
 		}
 	}
-	of, among := ports[:d.servers()], ports[d.servers():]
+	of, among := addrs[:d.servers()], addrs[d.servers():]
 	for i := range of {
-		urls = append(urls, fmt.Sprintf("nats://127.0.0.1:%d", of[i]))
-		routes = append(routes, fmt.Sprintf("\"nats-route://127.0.0.1:%d\"", among[i]))
+		urls = append(urls, "nats://"+of[i])
+		routes = append(routes, fmt.Sprintf("%q", "nats-route://"+among[i]))
 	}
 	for i := range of {
 		text := fmt.Sprintf(brokerConf, serverName(i), of[i], filepath.Join(d.dir, serverName(i)))

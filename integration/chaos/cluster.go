@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/dermai/millrace/internal/child"
 	"github.com/dermai/millrace/pipeline"
 	"github.com/dermai/millrace/rules"
 )
@@ -221,7 +222,7 @@ func (c *cluster) holdLinks(client string) []*link {
 
 func (c *cluster) program(name, binary string, args ...string) (*process, error) {
 	log, err := os.OpenFile(filepath.Join(c.dir, "logs", name+".log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
-	return &process{name: name, path: filepath.Join(c.bin, binary), args: args, env: c.env, dir: c.dir, log: log}, err
+	return &process{Program: child.Program{Path: filepath.Join(c.bin, binary), Args: args, Env: c.env, Dir: c.dir}, name: name, log: log}, err
 }
 
 // daemon prepares one of our programs.
@@ -240,7 +241,7 @@ func (c *cluster) daemon(name, binary string) (*process, error) {
 		return nil, err
 	}
 	p.http = addr
-	p.env = append(slices.Clone(p.env), "NATS_URL="+url, "MILLRACE_CHAOS_BUG="+c.o.Bug)
+	p.Env = append(slices.Clone(p.Env), "NATS_URL="+url, "MILLRACE_CHAOS_BUG="+c.o.Bug)
 	return p, nil
 }
 
@@ -305,12 +306,12 @@ func (c *cluster) once(ctx context.Context, args ...string) error {
 		return err
 	}
 	select {
-	case <-p.done():
+	case <-p.present().Ended():
 	case <-ctx.Done():
 		return errors.Join(ctx.Err(), p.kill())
 	}
-	if !p.cmd.ProcessState.Success() {
-		return fmt.Errorf("millrace %s: %s; see logs/millrace.log", strings.Join(args, " "), p.cmd.ProcessState)
+	if err := p.present().Err(); err != nil {
+		return fmt.Errorf("millrace %s: %w; see logs/millrace.log", strings.Join(args, " "), err)
 	}
 	return nil
 }
@@ -322,7 +323,7 @@ func (c *cluster) apply(ctx context.Context) error {
 }
 
 // binaryOf is which program a process runs.
-func binaryOf(p *process) string { return filepath.Base(p.path) }
+func binaryOf(p *process) string { return filepath.Base(p.Path) }
 
 // ready waits until work flows in every daemon.
 func (c *cluster) ready(ctx context.Context) error {

@@ -141,7 +141,7 @@ func makeDie(ctx context.Context, r *run, rng *rand.Rand) (Fired, error) {
 	limit := time.NewTimer(dieLimit)
 	defer limit.Stop()
 	select {
-	case <-p.done():
+	case <-p.present().Ended():
 	case <-limit.C:
 		made.Detail += ": it did not come by and was killed where it was"
 	}

@@ -4,45 +4,28 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/dermai/millrace/internal/child"
 )
 
-// programs are built once a call, with the failpoints in.
-var programs = map[string]string{
-	"nats-server": "github.com/nats-io/nats-server/v2",
-	"millrace":    "github.com/dermai/millrace/cmd/millrace",
-	"publisher":   "github.com/dermai/millrace/cmd/publisher",
-	"processor":   "github.com/dermai/millrace/cmd/processor",
-	"archiver":    "github.com/dermai/millrace/cmd/archiver",
-}
-
-// build compiles the programs into dir.
+// build compiles the programs into dir, with the failpoints in.
 func build(ctx context.Context, dir string) error {
-	for name, pkg := range programs {
-		out, err := exec.CommandContext(ctx, "go", "build", "-tags", "chaos", "-o", filepath.Join(dir, name), pkg).CombinedOutput()
-		if err != nil {
-			return fmt.Errorf("build %s: %w\n%s", pkg, err, out)
-		}
-	}
-	return nil
+	return child.Build(ctx, dir, "-tags", "chaos", child.Programs, child.NATSServer)
 }
 
 // process is a program that can be killed, paused and started again. Who makes a
 // fault of it holds it meanwhile, so that two faults do not meet in one process.
 type process struct {
+	child.Program
 	name string
-	path string
-	args []string
-	env  []string
-	dir  string
 	http string   // address of its health; "": it has none
 	wrap []string // command in front of it
 	log  *os.File // what it said, in all its lives
@@ -50,8 +33,7 @@ type process struct {
 	held sync.Mutex
 
 	mu    sync.Mutex
-	cmd   *exec.Cmd
-	ended chan struct{}
+	life  *child.Process // the present or last one; nil: none yet
 	lives int
 	meant bool // we end it, or said where it dies
 }
@@ -60,22 +42,16 @@ type process struct {
 func (p *process) start(die string) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	line := append(append([]string{}, p.wrap...), append([]string{p.path}, p.args...)...)
-	cmd := exec.Command(line[0], line[1:]...)
-	cmd.Dir, cmd.Stdout, cmd.Stderr = p.dir, p.log, p.log
-	// No environment of ours decides what the programs do.
-	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + p.dir, "MILLRACE_CHAOS_DIE=" + die}, p.env...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("start %s: %w", p.name, err)
+	run := p.Program
+	line := append(append(slices.Clone(p.wrap), run.Path), run.Args...)
+	run.Path, run.Args = line[0], line[1:]
+	run.Env = append([]string{"MILLRACE_CHAOS_DIE=" + die}, run.Env...)
+	life, err := run.Start(p.log, p.log)
+	if err != nil {
+		return fmt.Errorf("%s: %w", p.name, err)
 	}
-	p.cmd, p.ended, p.meant = cmd, make(chan struct{}), die != ""
+	p.life, p.meant = life, die != ""
 	p.lives++
-	ended := p.ended
-	go func() {
-		_ = cmd.Wait() // how it ended is in cmd.ProcessState
-		close(ended)
-	}()
 	return nil
 }
 
@@ -88,22 +64,20 @@ func (p *process) stop() error { return p.end(syscall.SIGTERM) }
 // end sends a signal and waits for the end.
 func (p *process) end(s syscall.Signal) error {
 	p.mu.Lock()
-	if p.cmd == nil {
-		p.mu.Unlock()
-		return nil
-	}
-	cmd, ended := p.cmd, p.ended
+	life := p.life
 	p.meant = true
 	p.mu.Unlock()
-	_ = cmd.Process.Signal(s)
+	if life == nil {
+		return nil
+	}
+	_ = life.Signal(s) // it may have ended
 	timer := time.NewTimer(40 * time.Second)
 	defer timer.Stop()
 	select {
-	case <-ended:
+	case <-life.Ended():
 		return nil
 	case <-timer.C:
-		_ = cmd.Process.Kill()
-		<-ended
+		life.Kill()
 		return fmt.Errorf("%s did not end within 40 s of %v", p.name, s)
 	}
 }
@@ -112,80 +86,51 @@ func (p *process) end(s syscall.Signal) error {
 func (p *process) signal(s syscall.Signal) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.cmd == nil {
+	if p.life == nil {
 		return errors.New("it does not run")
 	}
-	return p.cmd.Process.Signal(s)
+	return p.life.Signal(s)
 }
 
-// done is closed when the present life ends.
-func (p *process) done() <-chan struct{} {
+// present is the life that was begun last.
+func (p *process) present() *child.Process {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.ended
-}
-
-// alive tells that the program runs.
-func (p *process) alive() bool {
-	select {
-	case <-p.done():
-		return false
-	default:
-		return true
-	}
+	return p.life
 }
 
 // unmeant tells how the program ended, if nobody ended it.
 func (p *process) unmeant() (string, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.cmd == nil || p.meant {
+	if p.life == nil || p.meant || p.life.Alive() {
 		return "", false
 	}
-	select {
-	case <-p.ended:
-		return p.cmd.ProcessState.String(), true
-	default:
-		return "", false
+	if err := p.life.Err(); err != nil {
+		return err.Error(), true
 	}
+	return "exit status 0", true
 }
 
-// life counts the lives up to the present one.
-func (p *process) life() int {
+// count counts the lives up to the present one.
+func (p *process) count() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.lives
 }
 
-// pid of the present life.
-func (p *process) pid() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.cmd.Process.Pid
-}
-
 // ready waits until the program says that work flows.
 func (p *process) ready(ctx context.Context) error {
-	client := http.Client{Timeout: 2 * time.Second}
-	return until(ctx, startLimit, p.name+" is ready", func() error {
-		resp, err := client.Get("http://" + p.http + "/readyz")
-		if err != nil {
-			return err
-		}
-		defer resp.Body.Close()
-		if resp.StatusCode != http.StatusOK {
-			return errors.New(resp.Status)
-		}
-		return nil
-	})
+	return until(ctx, startLimit, p.name+" is ready", func() error { return child.Ready(p.http) })
 }
 
 // used reads what the program uses of the machine; false: it does not run.
 func (p *process) used() (u Used, ok bool) {
-	if !p.alive() {
+	life := p.present()
+	if life == nil || !life.Alive() {
 		return u, false
 	}
-	dir := filepath.Join("/proc", strconv.Itoa(p.pid()))
+	dir := filepath.Join("/proc", strconv.Itoa(life.PID()))
 	statm, err := os.ReadFile(filepath.Join(dir, "statm"))
 	if err != nil {
 		return u, false

@@ -212,8 +212,8 @@ func (r *run) watch(ctx context.Context) {
 	defer beat.Stop()
 	for {
 		for _, p := range r.cluster.all() {
-			if how, ok := p.unmeant(); ok && dead[p] != p.life() && p.held.TryLock() {
-				dead[p] = p.life()
+			if how, ok := p.unmeant(); ok && dead[p] != p.count() && p.held.TryLock() {
+				dead[p] = p.count()
 				entry := Ended{Program: p.name, At: time.Now(), Error: how, Last: lastOf(p.log.Name())}
 				if noBroker.MatchString(entry.Last) {
 					entry.Restarted = p.start("") == nil

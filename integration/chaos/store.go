@@ -103,7 +103,7 @@ func (c *cluster) addStore() error {
 	s.front.Handler = s
 	go func() { _ = s.front.Serve(listen) }() // until close
 	c.store, c.env = s, append(c.env, "AWS_ACCESS_KEY_ID="+accessKey, "AWS_SECRET_ACCESS_KEY="+secretKey)
-	s.gateway.env = c.env
+	s.gateway.Env = c.env
 	return nil
 }
 

@@ -68,7 +68,8 @@ var arrows = map[string]string{
 
 	// Of tests.
 	"examples":         "",
-	"internal/testenv": "",
+	"internal/child":   "",
+	"internal/testenv": "internal/child",
 	"internal/lint":    "",
 	"internal/deps":    "",
 }

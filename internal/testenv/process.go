@@ -2,14 +2,19 @@ package testenv
 
 import (
 	"bytes"
-	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"sync"
-	"syscall"
 	"testing"
 	"time"
+
+	"github.com/dermai/millrace/internal/child"
+)
+
+// Packages that Build compiles.
+const (
+	Programs   = child.Programs
+	Millrace   = child.Millrace
+	NATSServer = child.NATSServer
 )
 
 // Build compiles programs of the module, such as "./cmd/millrace", or of those
@@ -17,64 +22,31 @@ import (
 func Build(tb testing.TB, packages ...string) string {
 	tb.Helper()
 	dir := tb.TempDir()
-	cmd := exec.Command("go", append([]string{"build", "-o", dir + "/"}, packages...)...)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		tb.Fatalf("build %v: %v\n%s", packages, err, out)
+	if err := child.Build(tb.Context(), dir, packages...); err != nil {
+		tb.Fatal(err)
 	}
 	return dir
 }
 
-// Packages that Build compiles.
-const (
-	Programs   = "github.com/dermai/millrace/cmd/..." // the four of ours
-	Millrace   = "github.com/dermai/millrace/cmd/millrace"
-	NATSServer = "github.com/nats-io/nats-server/v2" // the real one
-)
-
 // FreeAddr is a port of loopback, host:port, that nobody listened on a moment ago.
 func FreeAddr(tb testing.TB) string {
 	tb.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	addr, err := child.FreeAddr()
 	if err != nil {
 		tb.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	return addr
 }
 
 // Program is what to run, and where.
-type Program struct {
-	Path string
-	Args []string
-	Dir  string   // where it runs, and its HOME
-	Env  []string // besides PATH and HOME: no other variable of ours decides what it does
-	// NotRoot is for a program that refuses to be root. Where the test is root, it
-	// runs under root's rights, but sees another user for root.
-	NotRoot bool
-}
-
-// nobody is a user with a name on every Debian.
-const nobody = 65534
-
-func (p Program) command() *exec.Cmd {
-	cmd := exec.Command(p.Path, p.Args...)
-	cmd.Dir = p.Dir
-	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + p.Dir}, p.Env...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // it never outlives us
-	if p.NotRoot && os.Geteuid() == 0 {
-		cmd.SysProcAttr.Cloneflags = syscall.CLONE_NEWUSER
-		root := []syscall.SysProcIDMap{{ContainerID: nobody, HostID: 0, Size: 1}}
-		cmd.SysProcAttr.UidMappings, cmd.SysProcAttr.GidMappings = root, root
-	}
-	return cmd
-}
+type Program child.Program
 
 // Run runs the program to its end and returns what it printed. The test ends
 // where it fails.
 func (p Program) Run(tb testing.TB) string {
 	tb.Helper()
 	var said bytes.Buffer
-	cmd := p.command()
+	cmd := child.Program(p).Command()
 	cmd.Stderr = &said
 	out, err := cmd.Output()
 	if err != nil {
@@ -115,28 +87,8 @@ type Process struct {
 	HTTP string // host:port of a daemon
 
 	tb       testing.TB
-	cmd      *exec.Cmd // nil: stopped, or killed
-	ended    chan struct{}
-	err      error // after ended
-	out, log output
-}
-
-// output keeps what a program says in all its lives.
-type output struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (o *output) Write(b []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.Write(b)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.String()
+	life     *child.Process // nil: stopped, or killed
+	out, log child.Output   // of all its lives
 }
 
 // Stdout is what the program has printed so far.
@@ -148,36 +100,19 @@ func (p *Process) Stderr() string { return p.log.String() }
 // Restart starts a program again that was stopped or killed.
 func (p *Process) Restart() {
 	p.tb.Helper()
-	cmd := p.command()
-	cmd.Stdout, cmd.Stderr = &p.out, &p.log
-	if err := cmd.Start(); err != nil {
+	var err error
+	if p.life, err = child.Program(p.Program).Start(&p.out, &p.log); err != nil {
 		p.tb.Fatal(err)
 	}
-	ended := make(chan struct{})
-	p.cmd, p.ended = cmd, ended
-	go func() {
-		p.err = cmd.Wait()
-		close(ended)
-	}()
 }
 
 // Alive tells that the program runs.
-func (p *Process) Alive() bool {
-	if p.cmd == nil {
-		return false
-	}
-	select {
-	case <-p.ended:
-		return false
-	default:
-		return true
-	}
-}
+func (p *Process) Alive() bool { return p.life != nil && p.life.Alive() }
 
 // Signal sends a signal to a program that runs.
 func (p *Process) Signal(s os.Signal) {
 	p.tb.Helper()
-	if err := p.cmd.Process.Signal(s); err != nil {
+	if err := p.life.Signal(s); err != nil {
 		p.tb.Errorf("%s %v: %v", filepath.Base(p.Path), p.Args, err)
 	}
 }
@@ -185,21 +120,20 @@ func (p *Process) Signal(s os.Signal) {
 // Kill ends the program without a chance to do anything.
 func (p *Process) Kill() {
 	p.tb.Helper()
-	p.Signal(syscall.SIGKILL)
-	<-p.ended
-	p.cmd = nil
+	p.life.Kill()
+	p.life = nil
 }
 
 // Stop ends the program in order, as its user does at a terminal. It must end
 // well, and not have ended before. A program that does not run is left alone.
 func (p *Process) Stop() {
 	p.tb.Helper()
-	if p.cmd == nil {
+	if p.life == nil {
 		return
 	}
 	if p.Alive() {
 		p.Signal(os.Interrupt)
-	} else if p.err == nil {
+	} else if p.life.Err() == nil {
 		p.tb.Errorf("%s %v has ended by itself", filepath.Base(p.Path), p.Args)
 	}
 	p.Wait()
@@ -208,14 +142,15 @@ func (p *Process) Stop() {
 // Wait waits for the program to end, and to end well.
 func (p *Process) Wait() {
 	p.tb.Helper()
+	life := p.life
 	late := time.AfterFunc(time.Minute, func() {
 		p.tb.Errorf("%s %v does not end", filepath.Base(p.Path), p.Args)
-		_ = p.cmd.Process.Kill()
+		life.Kill()
 	})
-	<-p.ended
+	err := life.Err()
 	late.Stop()
-	if p.cmd = nil; p.err != nil {
-		p.tb.Errorf("%s %v: %v", filepath.Base(p.Path), p.Args, p.err)
+	if p.life = nil; err != nil {
+		p.tb.Errorf("%s %v: %v", filepath.Base(p.Path), p.Args, err)
 	}
 }
 
@@ -224,9 +159,8 @@ func (p *Process) Ready() {
 	p.tb.Helper()
 	Eventually(p.tb, filepath.Base(p.Path)+" is ready", func() error {
 		if !p.Alive() {
-			p.tb.Fatalf("%s has ended: %v", filepath.Base(p.Path), p.err)
+			p.tb.Fatalf("%s has ended: %v", filepath.Base(p.Path), p.life.Err())
 		}
-		_, err := Get("http://" + p.HTTP + "/readyz")
-		return err
+		return child.Ready(p.HTTP)
 	})
 }
