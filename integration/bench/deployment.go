@@ -172,7 +172,8 @@ func (d *deployment) settle(ctx context.Context, processor *process, events int6
 		}
 		asked = time.Now()
 		for _, p := range partitions() {
-			if _, err := d.js.Publish(ctx, p.Ticks(), nil); err != nil {
+			_, err := d.js.Publish(ctx, p.Ticks(), nil)
+			if err != nil && !errors.Is(err, jetstream.ErrNoStreamResponse) { // no leader: asked again
 				return false, err
 			}
 		}
