@@ -113,7 +113,7 @@ func (a *Archiver) Flush(ctx context.Context) error {
 // flush stores what is in hand, if it is more than ticks.
 func (a *Archiver) flush(ctx context.Context) error {
 	for a.loaded && (a.sealed != nil || len(a.hand.entries) > 0 || !a.opened.IsZero()) {
-		err := error(nil)
+		var err error
 		if a.sealed == nil && len(a.hand.entries) > 0 {
 			err = a.writeHand(ctx)
 		} else {

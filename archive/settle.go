@@ -26,7 +26,7 @@ func (a *Archiver) settle(ctx context.Context) error {
 	}
 	chain, mark := a.tip.Chain, a.tip.Message
 	for {
-		at := 0
+		var at int
 		if at, mark, err = a.diverges(ctx, chain, &h, mark); err != nil {
 			return err
 		}
