@@ -69,6 +69,9 @@ func (t *trimming) load(ctx context.Context, store Store, tip Tip, since int64) 
 		if err != nil {
 			return err
 		}
+		if o.Name.First >= tip.First { // put by others since, perhaps of what the stream lost
+			break
+		}
 		if n := len(t.queue); n > 0 {
 			t.queue[n-1].last = o.Name.First - 1
 		}
