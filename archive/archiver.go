@@ -26,8 +26,7 @@ type Archiver struct {
 	codec *codec
 
 	loaded bool
-	first  uint64 // of the stream when the chain was loaded
-	tip    Tip    // of the chain, in the store
+	tip    Tip // of the chain, in the store
 	// The object behind the tip, being written.
 	open    *Writer
 	buf     bytes.Buffer
@@ -208,7 +207,6 @@ func (a *Archiver) load(ctx context.Context, info fence.Info) error {
 	if err := a.enter(ctx, chain); err != nil {
 		return err
 	}
-	a.first = info.First
 	if before.Epoch.Created == info.Created && before.Epoch.Generation < chain.Epoch.Generation {
 		a.cfg.Log.Error().Int("generation", chain.Epoch.Generation).Msg("archive: the stream lost its tail; goes on in the next generation")
 	}
@@ -299,12 +297,8 @@ func (a *Archiver) read(ctx context.Context, info fence.Info) (busy bool, err er
 	}
 	mark := a.open.Mark()
 	from := next
-	switch {
-	case mark.Seq == 0:
-	case mark.Seq >= info.First:
+	if mark.Seq >= info.First {
 		from = mark.Seq
-	case info.First > a.first: // it slept while others archived, and the stream was trimmed
-		return true, a.leave(ctx)
 	}
 	entries, err := a.log.Read(ctx, a.cfg.Stream, from, batch)
 	if errors.Is(err, fence.ErrRewound) || errors.Is(err, fence.ErrRecreated) {
@@ -312,6 +306,17 @@ func (a *Archiver) read(ctx context.Context, info fence.Info) (busy bool, err er
 	}
 	if err != nil {
 		return false, err
+	}
+	if mark.Seq > 0 && mark.Seq < info.First {
+		// What could be compared was trimmed. Who trims a stream that lost its tail has
+		// declared a generation before, so the archive tells whether it goes on here.
+		c, _, err := a.latest(ctx, info.Created)
+		if err != nil {
+			return false, err
+		}
+		if c != a.tip.Chain {
+			return true, a.leave(ctx)
+		}
 	}
 	if info.First > next {
 		if adopted, err := a.miss(ctx, info.First-1, MissingExpired); adopted || err != nil {
