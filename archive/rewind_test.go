@@ -23,6 +23,14 @@ func (b *bench) numbered(names ...string) {
 	}
 }
 
+// trim takes away what the stream has below a sequence.
+func (b *bench) trim(tb testing.TB, seq uint64) {
+	tb.Helper()
+	if err := b.log.Trim(tb.Context(), "EVENTS_0", "", seq); err != nil {
+		tb.Fatal(err)
+	}
+}
+
 // told gives the messages of the archive, as generation or lost tail, sequence and name.
 func (b *bench) told(tb testing.TB) []string {
 	tb.Helper()
@@ -220,6 +228,54 @@ func TestTrim(t *testing.T) {
 	b.log.Rewind("EVENTS_0", 9)
 	b.numbered("x", "y", "z")
 	wantIncident(t, drain(t.Context(), b.archiver(t, archive.Config{Trim: trim})), "rewound")
+}
+
+// TestTrimByTheKnownChain: an archiver that has not noticed that the stream lost its tail
+// trims it of nothing that others had archived of the tail.
+func TestTrimByTheKnownChain(t *testing.T) {
+	b := newBench(t)
+	c := archive.Config{NextGeneration: true}
+	quick := b.archiver(t, c)
+	c.Trim = &archive.Trim{Trimmer: b.log, Covered: func(context.Context) (uint64, error) { return 100, nil }}
+	slow := b.archiver(t, c)
+	b.numbered("a", "b")
+	mustFlush(t, quick)
+	if _, err := slow.Step(t.Context()); err != nil { // loads the chain as it is
+		t.Fatal(err)
+	}
+	b.trim(t, 3)
+	b.numbered("c", "d")
+	mustFlush(t, quick)
+	b.numbered("e")
+	mustFlush(t, quick)
+	b.log.Rewind("EVENTS_0", 2)
+	b.now += int64(73 * time.Hour)
+	b.numbered("x", "y", "z")
+	mustDrain(t, slow)
+	if info, err := b.log.Info(t.Context(), "EVENTS_0"); err != nil || info.First != 3 {
+		t.Errorf("the stream begins at %d, want 3: %v", info.First, err)
+	}
+	mustFlush(t, slow)
+	mustFlush(t, quick)
+	wantTold(t, b, "0/1 a", "0/2 b", "0/3 c", "0/4 d", "0/5 e", "1/3 x", "1/4 y", "1/5 z")
+}
+
+// TestTrimmedAlike: a stream lost its tail and was trimmed to where it began before, so
+// that one archiver has nothing to compare.
+func TestTrimmedAlike(t *testing.T) {
+	b := newBench(t)
+	quick, slow := b.archiver(t, archive.Config{NextGeneration: true}), b.archiver(t, archive.Config{})
+	b.numbered("a", "b", "c", "d")
+	mustFlush(t, quick)
+	b.trim(t, 5)
+	mustDrain(t, slow)
+	b.log.Rewind("EVENTS_0", 2)
+	b.numbered("x", "y", "z")
+	mustFlush(t, quick)
+	b.trim(t, 5)
+	mustFlush(t, slow)
+	mustFlush(t, quick)
+	wantTold(t, b, "0/1 a", "0/2 b", "0/3 c", "0/4 d", "1/3 x", "1/4 y", "1/5 z")
 }
 
 // TestAdopterKeepsTheRest: of two archivers that hold different ends of what a stream
