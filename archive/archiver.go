@@ -296,8 +296,11 @@ func (a *Archiver) read(ctx context.Context, info fence.Info) (busy bool, err er
 		return false, nil
 	}
 	mark := a.open.Mark()
-	from := next
-	if mark.Seq >= info.First {
+	trimmed, from := mark.Seq > 0 && mark.Seq < info.First, next
+	switch {
+	case trimmed && mark.Seq >= a.tip.First: // others archived what is in hand, or what came in its place
+		return true, a.leave(ctx)
+	case mark.Seq >= info.First:
 		from = mark.Seq
 	}
 	entries, err := a.log.Read(ctx, a.cfg.Stream, from, batch)
@@ -307,9 +310,9 @@ func (a *Archiver) read(ctx context.Context, info fence.Info) (busy bool, err er
 	if err != nil {
 		return false, err
 	}
-	if mark.Seq > 0 && mark.Seq < info.First {
-		// What could be compared was trimmed. Who trims a stream that lost its tail has
-		// declared a generation before, so the archive tells whether it goes on here.
+	if trimmed {
+		// Nothing can be compared. But who trims what came in the place of a message that
+		// is archived has declared a generation before, so the archive tells.
 		c, _, err := a.latest(ctx, info.Created)
 		if err != nil {
 			return false, err

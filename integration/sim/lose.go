@@ -245,6 +245,11 @@ func (l *losing) decided() error {
 			logged[key] = t
 		}
 	}
+	if l.name == schemas.StreamControl && !l.again {
+		// Who had not read what is gone goes on with what the log has instead.
+		last = min(last, schedule.Limit()-1)
+		maps.DeleteFunc(logged, func(_ string, t schemas.Transition) bool { return t.Tick > last })
+	}
 	if last >= schedule.Limit() {
 		return fmt.Errorf("tick %d is decided, and the control log settles those before %d", last, schedule.Limit())
 	}
