@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/dermai/millrace/internal/secret"
@@ -104,11 +105,12 @@ type Conn struct {
 	log       zerolog.Logger
 	metrics   *metrics
 
-	mu      sync.Mutex
-	epoch   context.Context // see unbroken
-	end     context.CancelFunc
-	refused bool                // the user, and it was said
-	denied  map[string]struct{} // subjects that the server refused to take
+	mu     sync.Mutex
+	epoch  context.Context // see unbroken
+	end    context.CancelFunc
+	where  string              // the servers, without passwords
+	told   string              // why the last attempt to connect failed of which the log was told
+	denied map[string]struct{} // subjects that the server refused to take
 
 	reaching sync.Mutex
 	reach    map[string]*reach // by stream
@@ -155,6 +157,7 @@ func Connect(ctx context.Context, c Config) (*Conn, error) {
 		nats.ReconnectHandler(conn.restored),
 		nats.DisconnectErrHandler(conn.disconnected),
 		nats.ErrorHandler(conn.asyncError),
+		nats.ReconnectErrHandler(conn.failed),
 	}
 	if c.InProcess != nil {
 		opts = append(opts, nats.InProcessServer(c.InProcess))
@@ -179,6 +182,7 @@ func Connect(ctx context.Context, c Config) (*Conn, error) {
 	if c.InProcess != nil {
 		where = "the embedded server"
 	}
+	conn.where = where
 	var err error
 	if conn.metrics, err = newMetrics(c.Registerer); err != nil {
 		return nil, fmt.Errorf("connect to %s: %w", where, err)
@@ -188,13 +192,6 @@ func Connect(ctx context.Context, c Config) (*Conn, error) {
 		return nil, fmt.Errorf("connect to %s: %s", where, explain(err))
 	}
 	conn.nats = nc
-	if c.Later && !nc.IsConnected() {
-		why := nc.LastError()
-		if why == nil {
-			why = nats.ErrNoServers
-		}
-		conn.log.Warn().Str("broker", where).Str("error", explain(why)).Msg("not connected to the broker yet; it is tried on")
-	}
 	if conn.js, err = jetstream.New(nc, jetstream.WithDefaultTimeout(conn.timeout)); err != nil {
 		nc.Close()
 		return nil, fmt.Errorf("connect to %s: %w", where, err)
@@ -232,7 +229,7 @@ func explain(err error) string {
 	switch {
 	case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrAuthExpired):
 		return "the server refused the user or password; check the credentials"
-	case errors.Is(err, nats.ErrNoServers):
+	case errors.Is(err, nats.ErrNoServers), errors.Is(err, syscall.ECONNREFUSED):
 		return "no server answered; start one, or set NATS_URL to where it is"
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout):
 		return "no answer in time"
@@ -271,7 +268,7 @@ func (c *Conn) renew() {
 	defer c.mu.Unlock()
 	c.end()
 	c.epoch, c.end = context.WithCancel(context.Background())
-	c.refused = false
+	c.told = "connected before"
 }
 
 func (c *Conn) restored(nc *nats.Conn) {
@@ -288,18 +285,27 @@ func (c *Conn) disconnected(_ *nats.Conn, err error) {
 	c.log.Warn().Str("error", stripUserinfo(err.Error())).Msg("lost the connection to the broker")
 }
 
+// failed is called for each attempt to connect that failed. It tells of the first one, if
+// there was no connection before, and of a refused user, once.
+func (c *Conn) failed(_ *nats.Conn, err error) {
+	why := explain(err)
+	c.mu.Lock()
+	tell := c.told == "" || errors.Is(err, nats.ErrAuthorization) && c.told != why
+	if tell {
+		c.told = why
+	}
+	c.mu.Unlock()
+	if tell {
+		c.log.Warn().Str("broker", c.where).Str("error", why).Msg("not connected to the broker; it is tried on")
+	}
+}
+
 // maxDenied bounds the subjects remembered as denied.
 const maxDenied = 1000
 
 func (c *Conn) asyncError(_ *nats.Conn, _ *nats.Subscription, err error) {
 	if errors.Is(err, nats.ErrAuthorization) {
-		c.mu.Lock()
-		said := c.refused
-		c.refused = true
-		c.mu.Unlock()
-		if !said {
-			c.log.Error().Str("error", explain(err)).Msg("not connected to the broker; it is tried on")
-		}
+		c.failed(nil, err)
 		return
 	}
 	c.log.Warn().Str("error", stripUserinfo(err.Error())).Msg("the broker reports an error")
