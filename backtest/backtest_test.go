@@ -43,22 +43,27 @@ func TestAnotherEpoch(t *testing.T) {
 			put("y")
 			source := &backtest.Archive{Store: b.Store}
 			for since, want := range map[int64]string{0: "unknown", before: "unknown", before + 1: "xy"} {
-				got := ""
-				for r, err := range source.Messages(t.Context(), "EVENTS_0", since) {
-					if unknown := (*backtest.UnknownError)(nil); errors.As(err, &unknown) {
-						got += "unknown"
-					} else if err != nil {
-						t.Fatal(err)
-					} else {
-						got += string(r.Payload)
-					}
-				}
-				if got != want {
+				if got := payloads(t, source, since); got != want {
 					t.Errorf("since %d: %q; want %q", since, got, want)
 				}
 			}
 		})
 	}
+}
+
+// payloads joins what a source has of EVENTS_0 since a moment, or says that it is unknown.
+func payloads(t *testing.T, source backtest.Source, since int64) (out string) {
+	t.Helper()
+	for r, err := range source.Messages(t.Context(), "EVENTS_0", since) {
+		if unknown := (*backtest.UnknownError)(nil); errors.As(err, &unknown) {
+			out += "unknown"
+		} else if err != nil {
+			t.Fatal(err)
+		} else {
+			out += string(r.Payload)
+		}
+	}
+	return out
 }
 
 // TestLostTail: what a stream lost and the archive has beside it is not what a backtest
@@ -74,17 +79,7 @@ func TestLostTail(t *testing.T) {
 	log := func() (fence.Log, func()) { return b.Log, func() {} }
 	source := &backtest.Live{Archive: backtest.Archive{Store: b.Store}, Log: log}
 	for since, want := range map[int64]string{lost: "unknown", lost + 1: "xy"} {
-		got := ""
-		for r, err := range source.Messages(t.Context(), "EVENTS_0", since) {
-			if unknown := (*backtest.UnknownError)(nil); errors.As(err, &unknown) {
-				got += "unknown"
-			} else if err != nil {
-				t.Fatal(err)
-			} else {
-				got += string(r.Payload)
-			}
-		}
-		if got != want {
+		if got := payloads(t, source, since); got != want {
 			t.Errorf("since %d: %q; want %q", since, got, want)
 		}
 	}

@@ -109,7 +109,7 @@ type Conn struct {
 	epoch  context.Context // see unbroken
 	end    context.CancelFunc
 	where  string              // the servers, without passwords
-	told   string              // why the last attempt to connect failed of which the log was told
+	told   string              // of which failed attempt to connect the log was told; "": of none yet
 	denied map[string]struct{} // subjects that the server refused to take
 
 	reaching sync.Mutex
@@ -268,7 +268,7 @@ func (c *Conn) renew() {
 	defer c.mu.Unlock()
 	c.end()
 	c.epoch, c.end = context.WithCancel(context.Background())
-	c.told = "connected before"
+	c.told = "connected before" // only a refusal is told from now on: the loss itself is
 }
 
 func (c *Conn) restored(nc *nats.Conn) {

@@ -1,15 +1,15 @@
 package pipeline_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"regexp"
-	"sync"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/dermai/millrace/internal/child"
 	"github.com/dermai/millrace/pipeline"
 	"github.com/dermai/millrace/pipeline/pipelinetest"
 	"github.com/google/go-cmp/cmp"
@@ -17,25 +17,14 @@ import (
 )
 
 // logLines is a log that can be read while it is written.
-type logLines struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *logLines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(p)
-}
+type logLines struct{ child.Output }
 
 // said gives the lines of a level.
 func (l *logLines) said(t *testing.T, level string) (out []map[string]any) {
 	t.Helper()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for line := range bytes.Lines(l.buf.Bytes()) {
+	for line := range strings.Lines(l.String()) {
 		var m map[string]any
-		if err := json.Unmarshal(line, &m); err != nil {
+		if err := json.Unmarshal([]byte(line), &m); err != nil {
 			t.Fatal(err)
 		}
 		if m["level"] == level {
