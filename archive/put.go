@@ -59,9 +59,12 @@ func (a *Archiver) put(ctx context.Context, nextDay string) error {
 	return nil
 }
 
+// ErrLate says that an archiver slept while others archived and compacted what it was
+// about to put. It goes on behind the chain's end by itself, with what it alone has.
+var ErrLate = errors.New("it slept meanwhile, and goes on behind the chain's end")
+
 // late looks whether this archiver slept while its place in the chain was compacted
-// and removed. Then what it has put is a ghost, which nobody reads, and it goes on
-// behind the chain's end with what it alone has.
+// and removed (ErrLate). Then what it has put is a ghost, which nobody reads.
 func (a *Archiver) late(ctx context.Context) error {
 	m, err := ReadManifest(ctx, a.store, a.tip.Chain)
 	if err != nil {
@@ -73,7 +76,7 @@ func (a *Archiver) late(ctx context.Context) error {
 	if err := a.settle(ctx); err != nil {
 		return err
 	}
-	return fmt.Errorf("it slept while everything up to %d was compacted, and begins again from the chain's end", m.Through())
+	return fmt.Errorf("everything up to %d is compacted: %w", m.Through(), ErrLate)
 }
 
 // adopt takes another archiver's object for the chain's next one, and keeps what this

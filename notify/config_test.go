@@ -107,7 +107,7 @@ func TestMatcher(t *testing.T) {
 		`service="api"`: true, "service=ap": false,
 		"service=~ap": false, "service=~ap.*": true, `service=~"web|api"`: true, `service!~"web|api"`: false, "service=~": false,
 		"gone=": true, `gone=""`: true, "gone!=x": true, "gone=~.*": true, "gone=~.+": false,
-		"path=~a.b": true, `q="x\"y"`: true, `q=x"y`: true, "alertname=": true,
+		"path=~a.b": true, `q!="=x"`: true, `q="x\"y"`: true, `q=x"y`: true, "alertname=": true,
 	} {
 		m, err := notify.ParseMatcher(text)
 		if err != nil {
@@ -122,7 +122,7 @@ func TestMatcher(t *testing.T) {
 			t.Errorf("%s matches: %v, want %v", text, got, want)
 		}
 	}
-	for _, text := range []string{"", "a", "=x", "a=~(", "a=~a)|(b", `a="x`, `a="\q"`, "1a=x"} {
+	for _, text := range []string{"", "a", "=x", "a=~(", "a=~a)|(b", `a="x`, `a="\q"`, "1a=x", "a==x", "a!==x"} {
 		if m, err := notify.ParseMatcher(text); err == nil {
 			t.Errorf("%q is read as %s", text, m)
 		}

@@ -27,6 +27,9 @@ func ParseMatcher(s string) (Matcher, error) {
 		return Matcher{}, fmt.Errorf("%q: write label=value, label!=value, label=~pattern or label!~pattern", s)
 	}
 	m := Matcher{Label: parts[1], Negated: parts[2][0] == '!', Value: parts[3]}
+	if rest, ok := strings.CutPrefix(m.Value, "="); ok {
+		return Matcher{}, fmt.Errorf("%q: write %s%s%s, or quote a value that begins with =", s, m.Label, parts[2], rest)
+	}
 	if strings.HasPrefix(m.Value, `"`) {
 		value, err := strconv.Unquote(m.Value)
 		if err != nil {

@@ -47,15 +47,6 @@ func (r *Rule) Rank(env *Env) float64 {
 // its event.
 func keep(s string, runes int) string { return strings.Clone(cut(s, runes)) }
 
-// EvidenceLess tells whether a comes before b: the worst first where the rule
-// says what is worst, otherwise and among equals in the order of time.
-func (r *Rule) EvidenceLess(a, b schemas.Evidence) bool {
-	if r.worst != nil && a.Rank != b.Rank {
-		return a.Rank > b.Rank
-	}
-	return a.Order.Compare(b.Order) < 0
-}
-
 // footprint bounds the bytes that one event adds to a commit through the rule:
 // a group escapes a byte by three, a quote or backslash takes two bytes in JSON,
 // and any other rune at most four.

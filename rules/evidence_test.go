@@ -2,7 +2,6 @@ package rules_test
 
 import (
 	"math"
-	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -66,37 +65,9 @@ func TestEvidenceCut(t *testing.T) {
 	}
 }
 
-// TestEvidenceLess: the worst first, then the earliest; without worst, the
-// earliest.
-func TestEvidenceLess(t *testing.T) {
-	rule := []string{"alert: A", "on: log", "count:", "window: 5m", `fire: "> 1"`}
-	byTime, byRank := one(t, rule...), one(t, append(rule, "evidence: {worst: attributes.n}")...)
-	ev := func(rank float64, at int64) schemas.Evidence {
-		return schemas.Evidence{Rank: rank, Order: schemas.Order{Time: at}}
-	}
-	all := []schemas.Evidence{ev(1, 3), ev(5, 2), ev(5, 1), ev(-1, 0)}
-	tests := []struct {
-		rule *rules.Rule
-		want []schemas.Evidence
-	}{
-		{byTime, []schemas.Evidence{ev(-1, 0), ev(5, 1), ev(5, 2), ev(1, 3)}},
-		{byRank, []schemas.Evidence{ev(5, 1), ev(5, 2), ev(1, 3), ev(-1, 0)}},
-	}
-	for _, tt := range tests {
-		got := slices.Clone(all)
-		slices.SortFunc(got, func(a, b schemas.Evidence) int {
-			switch {
-			case tt.rule.EvidenceLess(a, b):
-				return -1
-			case tt.rule.EvidenceLess(b, a):
-				return 1
-			}
-			return 0
-		})
-		if diff := cmp.Diff(tt.want, got); diff != "" {
-			t.Errorf("order (-want +got):\n%s", diff)
-		}
-	}
+// TestRank: what is no number of a size that a rule counts has no rank.
+func TestRank(t *testing.T) {
+	byRank := one(t, "alert: A", "on: log", "count:", "window: 5m", `fire: "> 1"`, "evidence: {worst: attributes.n}")
 	env := rules.NewEnv()
 	for _, worst := range []any{"text", nil, math.Ldexp(1, 63)} {
 		e := event()

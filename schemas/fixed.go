@@ -45,6 +45,9 @@ func (f Fixed) Add(g Fixed) Fixed {
 	return Fixed{Hi: int64(hi), Lo: lo}
 }
 
+// Sub takes back what was added: f.Add(g).Sub(g) is f.
+func (f Fixed) Sub(g Fixed) Fixed { return f.Add(g.neg()) }
+
 func (f Fixed) neg() Fixed {
 	lo, borrow := bits.Sub64(0, f.Lo, 0)
 	hi, _ := bits.Sub64(0, uint64(f.Hi), borrow)

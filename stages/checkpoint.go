@@ -298,12 +298,17 @@ func (m *Evaluate) newDecider() *engine.Decider {
 // trim forgets what no checkpoint that is named reads on from: older
 // checkpoints, and partials but for each subject's last message, which is its
 // reducer's position. What fails is trimmed behind the next checkpoint.
-func (m *Evaluate) trim(ctx context.Context) {
+func (m *Evaluate) trim(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, keepWait)
 	defer cancel()
-	_ = m.cfg.Trimmer.Trim(ctx, schemas.StreamCheckpoint, m.cfg.Class.Checkpoints(), m.check.previous)
-	for p, head := range m.heads {
-		_ = m.cfg.Trimmer.Trim(ctx, schemas.StreamPartials, p.Partials(), min(m.check.trim, head))
-	}
+	before := m.check.trim
 	m.check.trim = 0
+	err := m.cfg.Trimmer.Trim(ctx, schemas.StreamCheckpoint, m.cfg.Class.Checkpoints(), m.check.previous)
+	for p, head := range m.heads {
+		err = errors.Join(err, m.cfg.Trimmer.Trim(ctx, schemas.StreamPartials, p.Partials(), min(before, head)))
+	}
+	if err != nil {
+		return fmt.Errorf("behind the checkpoint at tick %d: %w", m.check.tick, err)
+	}
+	return nil
 }

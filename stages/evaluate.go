@@ -390,8 +390,7 @@ func (m *Evaluate) settled(ctx context.Context, err error) (bool, error) {
 	if err == nil {
 		o := m.queue[0]
 		m.queue = m.queue[1:]
-		m.stored(ctx, o)
-		return true, nil
+		return true, m.stored(ctx, o)
 	}
 	if errors.Is(err, fence.ErrUnknown) || errors.Is(err, fence.ErrFull) {
 		return false, err
@@ -408,10 +407,12 @@ func (m *Evaluate) settled(ctx context.Context, err error) (bool, error) {
 	return false, fence.Missing(err, m.cfg.Class.Alerts())
 }
 
-func (m *Evaluate) stored(ctx context.Context, o output) {
+// stored notes that a message of the queue is in the log. Its error is that of trimming
+// alone.
+func (m *Evaluate) stored(ctx context.Context, o output) error {
 	if o.kind == schemas.TypeClaim {
 		m.claimed = true
-		return
+		return nil
 	}
 	for i := range o.made {
 		m.metrics.transitions.WithLabelValues(string(m.cfg.Class), string(o.made[i].To)).Inc()
@@ -422,8 +423,9 @@ func (m *Evaluate) stored(ctx context.Context, o output) {
 	m.written = max(m.written, o.tick)
 	m.check.unnamed = false
 	if m.check.trim > 0 && m.cfg.Trimmer != nil {
-		m.trim(ctx)
+		return m.trim(ctx)
 	}
+	return nil
 }
 
 // claim takes the subject over, once everything that is logged has been decided

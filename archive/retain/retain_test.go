@@ -1,6 +1,7 @@
 package retain_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -137,7 +138,7 @@ func TestLate(t *testing.T) {
 	if err == nil {
 		err = late.Flush(t.Context())
 	}
-	if err == nil || !strings.Contains(err.Error(), "slept") {
+	if !errors.Is(err, archive.ErrLate) {
 		t.Fatalf("an archiver that comes late: %v; want it to notice", err)
 	}
 	// A compactor that slept puts its segment again, and its commit is refused.

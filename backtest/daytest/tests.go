@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -82,14 +83,15 @@ func Recorded(t *testing.T, empty archive.Store) {
 		if err := reference.Differ("backtest", between(live, 0, changed), between(got, 0, changed)); err != nil {
 			t.Error(err)
 		}
-		// From a moment on everything is in the windows that was, and the alerts that
-		// are over by then are as if decided from the beginning.
+		// From a moment on everything is in the windows that was, and alerts are as if
+		// decided from the beginning: those that are under way then, once they are over.
 		from := changed + int64(3*time.Hour)
 		later, _, err := run(t, backtest.Config{Source: d.source(), Rules: rulesOf(false), From: from})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(turns(between(got, from, d.now)), turns(later)); diff != "" || len(later) < 20 {
+		over := endOf(between(got, 0, from), between(got, from, d.now))
+		if diff := cmp.Diff(turns(behind(over, between(got, from, d.now))), turns(behind(over, later))); diff != "" || len(later) < 20 {
 			t.Errorf("from %v on (-whole +cold) %s", time.Unix(0, from).UTC(), diff)
 		}
 	})
@@ -137,8 +139,9 @@ func Damaged(t *testing.T, empty archive.Store) {
 	want := d.Damage(t)
 	for _, check := range []bool{false, true} {
 		_, sum, err := run(t, backtest.Config{Source: d.source(), Check: check})
-		if err == nil {
-			t.Errorf("check %t: it ends well", check)
+		// Where another stream ends first, the gap may be read, and the rest not.
+		if held := sum.Classes[0].HeldBy; err == nil && (check || held == want.Stream) {
+			t.Errorf("check %t: it ends well, at %s", check, held)
 		}
 		if diff := cmp.Diff([]backtest.Missing{want}, sum.Missing); diff != "" {
 			t.Errorf("check %t (-want +got) %s", check, diff)
@@ -210,6 +213,34 @@ func run(t *testing.T, cfg backtest.Config) (list []schemas.Transition, sum back
 		return nil
 	})
 	return list, sum, err
+}
+
+// endOf gives the ticks at which the alerts end that are under way after some
+// transitions, as those that follow say.
+func endOf(before, after []schemas.Transition) map[string]int64 {
+	over := map[string]int64{}
+	for _, t := range before {
+		over[t.Alert] = math.MaxInt64
+		if t.To == schemas.Inactive {
+			delete(over, t.Alert)
+		}
+	}
+	for _, t := range after {
+		if t.To == schemas.Inactive && over[t.Alert] == math.MaxInt64 {
+			over[t.Alert] = t.Tick
+		}
+	}
+	return over
+}
+
+// behind are the transitions of alerts that are over.
+func behind(over map[string]int64, list []schemas.Transition) (out []schemas.Transition) {
+	for _, t := range list {
+		if t.Tick > over[t.Alert] {
+			out = append(out, t)
+		}
+	}
+	return out
 }
 
 // turns are transitions without what tells instances apart.

@@ -45,6 +45,9 @@ const (
 	evaluatorGrowth = 1.5
 	// evaluatorPace is the time between two lots of the steady rate.
 	evaluatorPace = 100 * time.Millisecond
+	// evaluatorFill is how many events of the past are published in that time: as fast as
+	// it goes they would all be rows that wait for the same tick.
+	evaluatorFill = 1000
 	// evaluatorLook is the time between two looks at the decided tick.
 	evaluatorLook = 250 * time.Millisecond
 )
@@ -115,14 +118,25 @@ func (e *evaluating) pump(ctx context.Context) error {
 func (e *evaluating) step(ctx context.Context, keys int64) error {
 	known := e.keys.Load()
 	const seconds = int(evaluatorWindow / time.Second)
-	now, past := time.Now(), int(keys-known)*seconds
-	err := e.publish(ctx, past, func(i int) (int, time.Time) {
-		return int(known) + i/seconds, now.Add(time.Duration(i%seconds)*time.Second - evaluatorWindow)
-	})
-	if err != nil {
-		return err
+	past := int(keys-known) * seconds
+	pace := time.NewTicker(evaluatorPace)
+	defer pace.Stop()
+	for from := 0; from < past; from += evaluatorFill {
+		lot, now := min(evaluatorFill, past-from), time.Now()
+		err := e.publish(ctx, lot, func(i int) (int, time.Time) {
+			i += from
+			return int(known) + i/seconds, now.Add(time.Duration(i%seconds)*time.Second - evaluatorWindow)
+		})
+		if err != nil {
+			return err
+		}
+		e.sent.Add(int64(lot))
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-pace.C:
+		}
 	}
-	e.sent.Add(int64(past))
 	e.keys.Store(keys)
 	if err := e.calm(ctx); err != nil {
 		return err

@@ -121,7 +121,7 @@ func (w *world) keep(i int) {
 			w.broker.note("archiver %d dies in a put", i)
 			w.keepers[i] = w.newKeeper()
 			return
-		case slept(err):
+		case errors.Is(err, archive.ErrLate):
 			w.stats.Slept++
 			w.broker.note("archiver %d, %v", i, err)
 		}

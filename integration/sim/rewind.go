@@ -179,17 +179,13 @@ func (g *gone) busy(most int) error {
 				return err
 			}
 		default:
-			if _, err := g.keepers[i].Step(g.ctx); err != nil && !slept(err) {
+			if _, err := g.keepers[i].Step(g.ctx); err != nil && !errors.Is(err, archive.ErrLate) {
 				return err
 			}
 		}
 	}
 	return nil
 }
-
-// slept tells that an archiver says that others have compacted its place meanwhile, and
-// goes on.
-func slept(err error) bool { return err != nil && strings.Contains(err.Error(), "it slept") }
 
 // lose takes the tail away, and lets publishers write up to and beyond where the stream
 // was. It gives the last sequence that is kept and the events that were written.
@@ -236,7 +232,7 @@ func (g *gone) generations() error {
 		return fmt.Errorf("rewind: %w", err)
 	}
 	for _, i := range []int{0, 1, 0, 1, 0} { // also in the middle of it
-		if err := g.keepers[i].Flush(g.ctx); err != nil && !slept(err) {
+		if err := g.keepers[i].Flush(g.ctx); err != nil && !errors.Is(err, archive.ErrLate) {
 			return fmt.Errorf("rewind: %w", err)
 		}
 	}
@@ -289,13 +285,13 @@ func (w *world) archivedOf(p schemas.Partition, keepers []*archive.Archiver) (ma
 	for _, a := range keepers {
 		for busy := true; busy; {
 			var err error
-			if busy, err = a.Step(w.ctx); err != nil && !slept(err) {
+			if busy, err = a.Step(w.ctx); err != nil && !errors.Is(err, archive.ErrLate) {
 				return nil, err
 			}
 			busy = busy || err != nil
 		}
 		err := a.Flush(w.ctx)
-		for slept(err) {
+		for errors.Is(err, archive.ErrLate) {
 			err = a.Flush(w.ctx)
 		}
 		if err != nil {

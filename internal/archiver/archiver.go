@@ -212,8 +212,8 @@ func (a *archiver) stream(ctx context.Context, c archive.Config) error {
 	flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTime)
 	defer cancel()
 	last := machine.Flush(flush)
-	if last != nil && !fence.IsIncident(last) {
-		last = machine.Flush(flush) // where it slept it goes on from the chain's end
+	for errors.Is(last, archive.ErrLate) {
+		last = machine.Flush(flush)
 	}
 	if fence.IsIncident(last) {
 		err = errors.Join(err, last)

@@ -2,6 +2,7 @@ package engine_test
 
 import (
 	"fmt"
+	"runtime"
 	"testing"
 
 	"github.com/dermai/millrace/rules"
@@ -62,6 +63,44 @@ func BenchmarkReduce(b *testing.B) {
 // BenchmarkDecide decides ticks at which every one of 1,000 groups of a
 // percentile has got new rows.
 func BenchmarkDecide(b *testing.B) {
+	d, tick := busy(b)
+	for b.Loop() {
+		b.StopTimer()
+		tick()
+		b.StartTimer()
+		d.Decide()
+	}
+}
+
+// BenchmarkCheckpoint writes the state down that BenchmarkDecide has, as it is before
+// it is packed.
+func BenchmarkCheckpoint(b *testing.B) {
+	d, _ := busy(b)
+	size := 0
+	for b.Loop() {
+		size = len(written(b, d))
+	}
+	b.SetBytes(int64(size))
+}
+
+// BenchmarkWindows tells what that state takes in memory: bytes of the heap for a group.
+func BenchmarkWindows(b *testing.B) {
+	var before, after runtime.MemStats
+	for b.Loop() {
+		runtime.GC()
+		runtime.ReadMemStats(&before)
+		d, _ := busy(b)
+		runtime.GC()
+		runtime.ReadMemStats(&after)
+		runtime.KeepAlive(d)
+	}
+	b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/1000, "B/group")
+}
+
+// busy is a decider with 1,000 groups whose windows are full, and gives each of them five
+// more events.
+func busy(b *testing.B) (d *engine.Decider, tick func()) {
+	b.Helper()
 	s := engine.NewSchedule()
 	src := rulesOf(`{alert: P, on: log, by: [service], p95: attributes.v, window: 5m, fire: "> 1e9"}`)
 	for i, e := range []schemas.ControlEntry{{Deployment: &schemas.DefaultDeployment}, {Rules: src, Open: []schemas.Partition{0}}} {
@@ -72,13 +111,17 @@ func BenchmarkDecide(b *testing.B) {
 	if err := s.Apply(3, 1e18, &schemas.ControlEntry{}); err != nil {
 		b.Fatal(err)
 	}
-	r, d := engine.NewReducer(s, 0), engine.NewDecider(s, schemas.Telemetry)
+	r := engine.NewReducer(s, 0)
+	d = engine.NewDecider(s, schemas.Telemetry)
 	now := int64(200)
-	tick := func() {
+	tick = func() {
 		now++
 		r.Arrive(uint64(now), now*1e9, nil)
 		for i := range 5000 {
-			r.Fold(i, &schemas.Event{Kind: schemas.KindLog, Service: fmt.Sprint(i % 1000), Time: now * 1e9, Attributes: map[string]any{"v": float64(i * int(now) % 977)}})
+			r.Fold(i, &schemas.Event{
+				Kind: schemas.KindLog, Service: fmt.Sprint(i % 1000), Time: now * 1e9, Attributes: map[string]any{"v": float64(i * int(now) % 977)},
+				ID: fmt.Sprintf("%026d", i), TraceID: "0af7651916cd43dd8448eb211c80319c",
+			})
 		}
 		if err := d.Add(r.Cut().Rows, nil); err != nil {
 			b.Fatal(err)
@@ -91,10 +134,5 @@ func BenchmarkDecide(b *testing.B) {
 	for d.Tick() < now-1 {
 		d.Decide()
 	}
-	for b.Loop() {
-		b.StopTimer()
-		tick()
-		b.StartTimer()
-		d.Decide()
-	}
+	return d, tick
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/dermai/millrace/internal/chaos"
 	"github.com/dermai/millrace/schemas"
@@ -24,14 +25,57 @@ type checkpoint struct {
 	Losses []loss        `json:"losses,omitempty"`
 }
 
+// groupState is a group as its window holds it; it is written as a savedGroup.
 type groupState struct {
+	instance, name string
+	standing
+	active int64
+	mark   *int64 // see savedGroup
+	panes  []pane
+	shows  exhibits
+}
+
+// savedGroup is made for one group after the other: all of them take far more memory
+// than what they are made from.
+type savedGroup struct {
 	Instance string        `json:"in"`
 	Group    string        `json:"g,omitzero"`
 	State    schemas.State `json:"state"`
 	Since    int64         `json:"since,omitzero"`
 	Active   int64         `json:"active,omitzero"`
 	Mark     *int64        `json:"mark,omitzero"` // tick of its admission under the rule's cap
-	Panes    []pane        `json:"panes,omitempty"`
+	Panes    []savedPane   `json:"panes,omitempty"`
+}
+
+type savedPane struct {
+	End  int64        `json:"e"`
+	Fold schemas.Fold `json:"f"`
+}
+
+// MarshalJSONTo implements json.MarshalerTo.
+func (s *groupState) MarshalJSONTo(to *jsontext.Encoder) error {
+	saved := savedGroup{Instance: s.instance, Group: s.name, State: s.state, Since: s.since, Active: s.active, Mark: s.mark}
+	for _, p := range s.panes {
+		f := p.fold.unpack()
+		f.Evidence = s.shows.of(p.end)
+		saved.Panes = append(saved.Panes, savedPane{p.end, f})
+	}
+	return json.MarshalEncode(to, saved)
+}
+
+// UnmarshalJSONFrom implements json.UnmarshalerFrom.
+func (s *groupState) UnmarshalJSONFrom(from *jsontext.Decoder) error {
+	var saved savedGroup
+	if err := json.UnmarshalDecode(from, &saved); err != nil {
+		return err
+	}
+	*s = groupState{instance: saved.Instance, name: saved.Group, standing: standing{saved.State, saved.Since}, active: saved.Active, mark: saved.Mark}
+	for i := range saved.Panes {
+		p := &saved.Panes[i]
+		s.panes = append(s.panes, pane{p.End, pack(&p.Fold)})
+		s.shows.enter(p.End, p.Fold.Evidence)
+	}
+	return nil
 }
 
 // Checkpoint writes down the whole state after the last tick decided, piece by
@@ -45,15 +89,15 @@ func (d *Decider) Checkpoint(w io.Writer) error {
 			if g.idle() {
 				continue // it is there whenever its rule is
 			}
-			s := groupState{Instance: w.in.ID, Group: g.name, State: g.state, Since: g.since, Active: g.active, Panes: g.panes}
+			s := groupState{instance: w.in.ID, name: g.name, standing: g.standing, active: g.active, panes: g.panes, shows: g.shows}
 			if g.marked && !chaos.Bug("checkpoint without admissions") {
-				s.Mark = &g.mark
+				s.mark = &g.mark
 			}
 			c.Groups = append(c.Groups, s)
 		}
 	}
 	slices.SortFunc(c.Groups, func(a, b groupState) int {
-		return cmp.Or(strings.Compare(a.Instance, b.Instance), strings.Compare(a.Group, b.Group))
+		return cmp.Or(strings.Compare(a.instance, b.instance), strings.Compare(a.name, b.name))
 	})
 	for _, a := range d.rows {
 		at := len(c.Rows)
@@ -97,25 +141,25 @@ func (d *Decider) restore(r io.Reader) error {
 		}
 	}
 	for _, s := range c.Groups {
-		w := fresh.windows[s.Instance]
+		w := fresh.windows[s.instance]
 		if w == nil {
-			return fmt.Errorf("rule instance %s is not in force at tick %d: the control log is another one", s.Instance, c.Tick)
+			return fmt.Errorf("rule instance %s is not in force at tick %d: the control log is another one", s.instance, c.Tick)
 		}
-		switch s.State {
+		switch s.state {
 		case schemas.Inactive, schemas.Pending, schemas.Firing, schemas.Cooling:
 		default:
-			return fmt.Errorf("state %q of %s, group %q, is not known: the checkpoint is damaged, or a newer build's", s.State, s.Instance, s.Group)
+			return fmt.Errorf("state %q of %s, group %q, is not known: the checkpoint is damaged, or a newer build's", s.state, s.instance, s.name)
 		}
-		g := w.groups[s.Group]
+		g := w.groups[s.name]
 		if g == nil {
-			g = w.add(s.Group)
+			g = w.add(s.name)
 		}
-		g.state, g.since, g.active = s.State, s.Since, s.Active
-		if s.Mark != nil {
-			g.marked, g.mark = true, *s.Mark
+		g.standing, g.active = s.standing, s.active
+		if s.mark != nil {
+			g.marked, g.mark = true, *s.mark
 			w.marked++
 		}
-		g.panes = s.Panes
+		g.panes, g.shows = s.panes, s.shows
 	}
 	for _, w := range fresh.windows {
 		for _, g := range w.groups {

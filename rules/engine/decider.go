@@ -210,7 +210,7 @@ func (d *Decider) enter(awake map[*group]bool) (admitted []schemas.Admission) {
 func (d *Decider) decide(g *group) *schemas.Transition {
 	in := g.window.in
 	if g.window.gone {
-		g.panes = nil
+		g.empty()
 		return d.change(g, standing{schemas.Inactive, d.tick}, schemas.Transition{Why: ruleGone})
 	}
 	g.leave(d.tick - in.Window)
@@ -232,7 +232,7 @@ func (d *Decider) decide(g *group) *schemas.Transition {
 func (d *Decider) read(g *group) (schemas.Transition, verdict) {
 	in := g.window.in
 	fold := g.fold()
-	t := schemas.Transition{N: fold.N, Evidence: fold.Evidence}
+	t := schemas.Transition{N: fold.N}
 	v, ok := value(in.Rule, fold, d.schedule.timing.Tick*time.Duration(in.Window))
 	if ok {
 		t.Value = &v
@@ -275,7 +275,7 @@ func (d *Decider) switched(g *group, t schemas.Transition) *schemas.Transition {
 // complete fills in a transition of a group to a standing.
 func (d *Decider) complete(g *group, to standing, t schemas.Transition) *schemas.Transition {
 	in := g.window.in
-	t.Evidence = slices.Clone(t.Evidence) // the window goes on with the list
+	t.Evidence = g.shows.shown()
 	t.Alert = in.Rule.Name + "{" + g.name + "}"
 	t.Rule, t.Instance, t.Group = in.Rule.Name, in.ID, g.name
 	t.Tick, t.Time = d.tick, d.schedule.timing.End(d.tick)

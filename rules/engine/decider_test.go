@@ -230,7 +230,7 @@ func checkpointed(t *testing.T) (*engine.Schedule, *engine.Decider) {
 }
 
 // written is the checkpoint of a decider.
-func written(t *testing.T, d *engine.Decider) []byte {
+func written(t testing.TB, d *engine.Decider) []byte {
 	t.Helper()
 	var b bytes.Buffer
 	if err := d.Checkpoint(&b); err != nil {

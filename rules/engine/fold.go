@@ -55,6 +55,14 @@ func observe(f *schemas.Fold, r *rules.Rule, s rules.Sample, o schemas.Order) in
 // merge adds from into into. It is commutative and associative to the bit. It
 // does not change from, and shares nothing with it that is ever changed.
 func merge(into, from *schemas.Fold) {
+	add(into, from)
+	for _, ev := range from.Evidence {
+		note(into, ev)
+	}
+}
+
+// add is merge without the evidence.
+func add(into, from *schemas.Fold) {
 	into.N += from.N
 	into.Hits += from.Hits
 	if from.Sum != nil {
@@ -73,9 +81,29 @@ func merge(into, from *schemas.Fold) {
 		into.Last = from.Last
 	}
 	into.Buckets = mergeBuckets(into.Buckets, from.Buckets)
-	for _, ev := range from.Evidence {
-		note(into, ev)
+}
+
+// withdraw takes back what was added. It returns false, and the sum is void, where the
+// rest of the sum cannot be told without its parts.
+func withdraw(sum, part *schemas.Fold) bool {
+	switch {
+	case part.Min != nil && *part.Min == *sum.Min, part.Max != nil && *part.Max == *sum.Max, part.Last != nil && *part.Last == *sum.Last:
+		return false
 	}
+	sum.N -= part.N
+	sum.Hits -= part.Hits
+	if part.Sum != nil {
+		*sum.Sum = sum.Sum.Sub(*part.Sum)
+	}
+	i := 0
+	for _, b := range part.Buckets {
+		for sum.Buckets[i].Index < b.Index {
+			i++
+		}
+		sum.Buckets[i].Count -= b.Count
+	}
+	sum.Buckets = slices.DeleteFunc(sum.Buckets, func(b schemas.Bucket) bool { return b.Count == 0 })
+	return true
 }
 
 // mergeBuckets merges two ascending lists; it may reuse a's array.

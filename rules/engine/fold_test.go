@@ -177,3 +177,46 @@ func fold(r *rules.Rule, list []rules.Sample) schemas.Fold {
 	}
 	return f
 }
+
+// TestPack packs random folds and takes them back from their sum, which then is the sum
+// of the rest, or is said to be void.
+func TestPack(t *testing.T) {
+	aggregates := []rules.Aggregate{rules.Count, rules.Ratio, rules.Sum, rules.Min, rules.Max, rules.LastOf, rules.Quantile}
+	rng := rand.New(rand.NewPCG(2, 9))
+	void := map[rules.Aggregate]int{}
+	for n := range 700 {
+		rule := &rules.Rule{Name: "r", Aggregate: aggregates[n%len(aggregates)], Quantile: 0.9}
+		part := func() (f schemas.Fold) {
+			for i := range rng.IntN(6) {
+				order := schemas.Order{Time: rng.Int64() - rng.Int64(), Partition: schemas.Partition(rng.IntN(3) - 1), Seq: rng.Uint64(), Index: i}
+				engine.Observe(&f, rule, rules.Sample{Value: randomValue(rng), Hit: rng.IntN(2) == 0}, order)
+			}
+			return f
+		}
+		first, second, third := part(), part(), part()
+		if got, want := encode(t, engine.Unpack(engine.Pack(&first))), encode(t, first); got != want {
+			t.Fatalf("case %d, %s: packed %s, unpacked %s", n, rule.Aggregate, want, got)
+		}
+		var sum, rest schemas.Fold
+		for _, f := range []*schemas.Fold{&first, &second, &third} {
+			engine.Merge(&sum, f)
+		}
+		engine.Merge(&rest, &second)
+		engine.Merge(&rest, &third)
+		if !engine.Withdraw(&sum, &first) {
+			void[rule.Aggregate]++
+			continue
+		}
+		if sum.Sum != nil && rest.Sum == nil {
+			rest.Sum = new(schemas.Fixed) // nothing is left of what was added
+		}
+		if got, want := encode(t, sum), encode(t, rest); got != want {
+			t.Fatalf("case %d, %s: %s is left, want %s", n, rule.Aggregate, got, want)
+		}
+	}
+	for _, a := range aggregates {
+		if extreme := a == rules.Min || a == rules.Max || a == rules.LastOf; (void[a] > 0) != extreme || void[a] > 80 {
+			t.Errorf("%s: void %d times of 100", a, void[a])
+		}
+	}
+}

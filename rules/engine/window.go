@@ -26,6 +26,7 @@ type group struct {
 	key    string        // <instance>|<name>
 	panes  []pane        // ascending by end
 	sum    *schemas.Fold // of all panes; nil: to be added up
+	shows  exhibits      // of all panes
 	standing
 	active int64 // tick at which the alert left inactive
 
@@ -37,11 +38,10 @@ type group struct {
 	at   int   // index in wakes, -1: not there
 }
 
-// pane is what the rows of up to w ticks add up to; End is the last of them. It is
-// part of a checkpoint.
+// pane is what the rows of up to w ticks add up to; end is the last of them.
 type pane struct {
-	End  int64        `json:"e"`
-	Fold schemas.Fold `json:"f"`
+	end  int64
+	fold packed
 }
 
 func newWindow(in *Instance) *window {
@@ -103,39 +103,51 @@ func (w *window) forget(g *group) {
 
 // enter adds rows to the pane that ends at a tick.
 func (g *group) enter(end int64, f *schemas.Fold) {
+	g.shows.enter(end, f.Evidence)
 	if g.sum != nil {
-		merge(g.sum, f)
+		add(g.sum, f)
 	}
-	i, ok := slices.BinarySearchFunc(g.panes, end, func(p pane, t int64) int { return cmp.Compare(p.End, t) })
+	i, ok := slices.BinarySearchFunc(g.panes, end, func(p pane, t int64) int { return cmp.Compare(p.end, t) })
 	if !ok {
-		g.panes = slices.Insert(g.panes, i, pane{End: end, Fold: *f})
+		g.panes = slices.Insert(g.panes, i, pane{end, pack(f)})
 		return
 	}
-	merge(&g.panes[i].Fold, f)
+	whole := g.panes[i].fold.unpack()
+	add(&whole, f)
+	g.panes[i].fold = pack(&whole)
 }
 
 // leave drops the panes that end at or before a tick.
 func (g *group) leave(tick int64) {
 	n := 0
-	for n < len(g.panes) && g.panes[n].End <= tick {
+	for n < len(g.panes) && g.panes[n].end <= tick {
+		if g.sum != nil {
+			if f := g.panes[n].fold.unpack(); !withdraw(g.sum, &f) {
+				g.sum = nil
+			}
+		}
 		n++
 	}
 	if n > 0 {
 		g.panes = slices.Delete(g.panes, 0, n)
-		g.sum = nil
+		g.shows.leave(tick)
 	}
 }
 
-// fold adds up the window. The result may change with the next enter.
+// fold adds up the window, without evidence. The result may change with the next enter.
 func (g *group) fold() *schemas.Fold {
 	if g.sum == nil {
 		g.sum = new(schemas.Fold)
-		for i := range g.panes {
-			merge(g.sum, &g.panes[i].Fold)
+		for _, p := range g.panes {
+			f := p.fold.unpack()
+			add(g.sum, &f)
 		}
 	}
 	return g.sum
 }
+
+// empty drops all of the window.
+func (g *group) empty() { g.panes, g.sum, g.shows = nil, nil, nil }
 
 // idle tells that the group has neither samples nor a state.
 func (g *group) idle() bool { return len(g.panes) == 0 && g.state == schemas.Inactive }
@@ -166,7 +178,7 @@ func (g *group) sleep(tick int64, now verdict) bool {
 		soonest(t)
 	}
 	if len(g.panes) > 0 {
-		soonest(g.panes[0].End + in.Window)
+		soonest(g.panes[0].end + in.Window)
 	}
 	if t := in.Born + in.Window; in.silent && tick < t {
 		soonest(t)

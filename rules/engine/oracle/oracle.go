@@ -371,14 +371,22 @@ func (o *oracle) lacking(in *engine.Instance) map[int64]bool {
 	return ticks
 }
 
-// evidence is that of a window: the worst first, then the earliest.
+// evidence is that of a window: the worst, of equals those of the latest panes, and in a
+// pane the earliest. It is given with the worst first, then the earliest.
 func evidence(window []*sample) []schemas.Evidence {
-	var list []schemas.Evidence
+	var list []*sample
 	for _, sm := range window { // ascending by order
 		if sm.evidence != nil {
-			list = append(list, *sm.evidence)
+			list = append(list, sm)
 		}
 	}
-	slices.SortStableFunc(list, func(a, b schemas.Evidence) int { return cmp.Compare(b.Rank, a.Rank) })
-	return list[:min(len(list), 5)]
+	worst := func(a, b *sample) int { return cmp.Compare(b.evidence.Rank, a.evidence.Rank) }
+	slices.SortStableFunc(list, func(a, b *sample) int { return cmp.Or(worst(a, b), cmp.Compare(b.pane, a.pane)) })
+	list = list[:min(len(list), 5)]
+	slices.SortFunc(list, func(a, b *sample) int { return cmp.Or(worst(a, b), a.order.Compare(b.order)) })
+	var shown []schemas.Evidence
+	for _, sm := range list {
+		shown = append(shown, *sm.evidence)
+	}
+	return shown
 }
