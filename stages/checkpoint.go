@@ -18,6 +18,10 @@ import (
 // decisions: where that stream's server is gone without a word, another has a leader.
 const keepWait = time.Second
 
+// packGroups is how many groups are packed in a step, between which ticks are decided:
+// a few milliseconds of work where their windows are full.
+const packGroups = 8
+
 // partBytes is how much of packed state goes into one part of a checkpoint,
 // unless told otherwise.
 const partBytes = 512_000
@@ -61,6 +65,7 @@ type saver struct {
 
 	writer *fence.Writer
 	loaded bool
+	state  *packing // what becomes parts; nil: it has
 	parts  [][]byte // still to be written
 	first  uint64   // sequence of the first part, 0: not written yet
 	tick   int64
@@ -71,11 +76,11 @@ func newSaver(log fence.Log, subject string, claims func() string) *saver {
 	return &saver{log: log, subject: subject, claims: claims}
 }
 
-func (s *saver) saving() bool { return len(s.parts) > 0 }
+func (s *saver) saving() bool { return s.state != nil || len(s.parts) > 0 }
 
 // drop forgets the checkpoint that is being written. The next one has a writer that
 // knows of none before: that they are lost is no harm.
-func (s *saver) drop() { s.writer, s.loaded, s.parts, s.first = nil, false, nil, 0 }
+func (s *saver) drop() { s.writer, s.loaded, s.state, s.parts, s.first = nil, false, nil, nil, 0 }
 
 // step writes one part. done: it was the last.
 func (s *saver) step(ctx context.Context) (done bool, err error) {
@@ -107,32 +112,47 @@ func (s *saver) step(ctx context.Context) (done bool, err error) {
 // checkpoint begins to write the state as it is now: everything decided is
 // stored.
 func (m *Evaluate) checkpoint() error {
-	where := m.cfg.Class.Checkpoints()
 	state, err := memory{m.chains, m.next, m.writer.Seq(), m.changed, m.control.mark(), m.created}.pack(m.decider)
 	if err != nil {
-		return fence.Incident(where, "%v", err)
+		return fence.Incident(m.cfg.Class.Checkpoints(), "%v", err)
 	}
 	m.saver.drop()
-	m.saver.tick, m.saver.needed = m.decider.Tick(), m.next
+	m.saver.state, m.saver.tick, m.saver.needed = state, m.decider.Tick(), m.next
+	return nil
+}
+
+// pack packs a piece of the state, and cuts it into parts once it is whole.
+func (m *Evaluate) pack() error {
+	s := m.saver
+	state, err := s.state.step(packGroups)
+	if err != nil {
+		return fence.Incident(s.subject, "%v", err)
+	}
+	if state == nil {
+		return nil
+	}
+	s.state = nil
 	size := cmp.Or(m.cfg.PartBytes, partBytes)
 	of := max(1, (len(state)+size-1)/size)
 	for i := range of {
-		part := schemas.CheckpointPart{
-			Tick: m.saver.tick, Part: i + 1, Of: of,
+		data, err := schemas.Encode(schemas.CheckpointPart{
+			Tick: s.tick, Part: i + 1, Of: of,
 			Data: state[i*size : min(len(state), (i+1)*size)],
-		}
-		data, err := schemas.Encode(part)
+		})
 		if err != nil {
-			return fence.Incident(where, "%v", err)
+			return fence.Incident(s.subject, "%v", err)
 		}
-		m.saver.parts = append(m.saver.parts, data)
+		s.parts = append(s.parts, data)
 	}
 	return nil
 }
 
-// save writes the next part of a checkpoint, and after the last lets the next
+// save packs or writes the next part of a checkpoint, and after the last lets the next
 // message name it.
 func (m *Evaluate) save(ctx context.Context) error {
+	if m.saver.state != nil {
+		return m.pack()
+	}
 	ctx, cancel := context.WithTimeout(ctx, keepWait)
 	defer cancel()
 	done, err := m.saver.step(ctx)

@@ -33,20 +33,39 @@ const (
 	memoryRest = `",` // and the members, without their opening brace
 )
 
-// pack writes the content down.
-func (s memory) pack(d *engine.Decider) ([]byte, error) {
+// packing is content that is being written down while the decider goes on.
+type packing struct {
+	snapshot *engine.Snapshot
+	packed   bytes.Buffer
+	content  io.WriteCloser // becomes packed
+	decider  io.WriteCloser // becomes the decider's member of content
+	rest     string
+}
+
+// pack begins to write the content down, as it is now.
+func (s memory) pack(d *engine.Decider) (*packing, error) {
 	rest, err := json.Marshal(s, json.Deterministic(true))
 	if err != nil {
 		return nil, err
 	}
-	var packed bytes.Buffer
-	w := schemas.Packing(&packed)
-	_, err = io.WriteString(w, memoryHead)
-	encoder := base64.NewEncoder(base64.StdEncoding, w)
-	err = errors.Join(err, d.Checkpoint(encoder), encoder.Close())
-	_, failed := io.WriteString(w, memoryRest+string(rest[1:]))
-	err = errors.Join(err, failed, w.Close())
-	return packed.Bytes(), err
+	p := &packing{rest: memoryRest + string(rest[1:])}
+	p.content = schemas.Packing(&p.packed)
+	p.decider = base64.NewEncoder(base64.StdEncoding, p.content)
+	p.snapshot = d.Snapshot(p.decider)
+	_, err = io.WriteString(p.content, memoryHead)
+	return p, err
+}
+
+// step writes so many groups or rows more, and gives the content once it is whole.
+func (p *packing) step(n int) ([]byte, error) {
+	done, err := p.snapshot.Write(n)
+	if err != nil || !done {
+		return nil, err
+	}
+	err = p.decider.Close()
+	_, failed := io.WriteString(p.content, p.rest)
+	err = errors.Join(err, failed, p.content.Close())
+	return p.packed.Bytes(), err
 }
 
 // unpackMemory reads what pack wrote, and restores the decider.

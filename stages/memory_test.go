@@ -2,6 +2,7 @@ package stages
 
 import (
 	"bytes"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -37,13 +38,33 @@ func remembering(t *testing.T, rows, size int) (*engine.Schedule, *engine.Decide
 
 var someMemory = memory{Chains: map[schemas.Partition]chain{0: {schemas.Position{Seq: 3, Index: 1}, 7}}, Next: 11, Alerts: 12, Changed: 13}
 
-// The content of a checkpoint may be larger than any message, and is what was put in.
-func TestMemoryOfAnySize(t *testing.T) {
-	s, d := remembering(t, 100, 70<<20)
-	packed, err := someMemory.pack(d)
+// packed is the content of a checkpoint, written piece by piece.
+func packed(t *testing.T, d *engine.Decider) (content []byte) {
+	t.Helper()
+	p, err := someMemory.pack(d)
+	for content == nil && err == nil {
+		content, err = p.step(7)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
+	return content
+}
+
+// state is all of a decider's.
+func state(t *testing.T, d *engine.Decider) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	if done, err := d.Snapshot(&b).Write(math.MaxInt); !done {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// The content of a checkpoint may be larger than any message, and is what was put in.
+func TestMemoryOfAnySize(t *testing.T) {
+	s, d := remembering(t, 100, 70<<20)
+	packed := packed(t, d)
 	again := engine.NewDecider(s, schemas.Telemetry)
 	got, err := unpackMemory(packed, again)
 	if err != nil {
@@ -52,12 +73,8 @@ func TestMemoryOfAnySize(t *testing.T) {
 	if diff := cmp.Diff(someMemory, got); diff != "" {
 		t.Errorf("memory (-put +got):\n%s", diff)
 	}
-	var want, have bytes.Buffer
-	if err := d.Checkpoint(&want); err != nil {
-		t.Fatal(err)
-	}
-	if err := again.Checkpoint(&have); err != nil || !bytes.Equal(want.Bytes(), have.Bytes()) {
-		t.Errorf("the state of %d bytes is another one, of %d, or: %v", want.Len(), have.Len(), err)
+	if want, have := state(t, d), state(t, again); !bytes.Equal(want, have) {
+		t.Errorf("the state of %d bytes is another one, of %d", len(want), len(have))
 	}
 }
 
@@ -68,11 +85,7 @@ func TestMemoryOfBefore(t *testing.T) {
 		memory
 	}
 	s, d := remembering(t, 2, 2000)
-	var state bytes.Buffer
-	if err := d.Checkpoint(&state); err != nil {
-		t.Fatal(err)
-	}
-	old, err := schemas.Encode(before{state.Bytes(), someMemory})
+	old, err := schemas.Encode(before{state(t, d), someMemory})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,15 +93,11 @@ func TestMemoryOfBefore(t *testing.T) {
 	if diff := cmp.Diff(someMemory, got); diff != "" || err != nil {
 		t.Errorf("what they wrote is read as (-put +got): %v\n%s", err, diff)
 	}
-	packed, err := someMemory.pack(d)
-	if err != nil {
-		t.Fatal(err)
-	}
 	var read before
-	if err := schemas.DecodeInto(packed, &read); err != nil {
+	if err := schemas.DecodeInto(packed(t, d), &read); err != nil {
 		t.Fatal(err)
 	}
-	if !bytes.Equal(read.Decider, state.Bytes()) || !cmp.Equal(read.memory, someMemory) {
+	if !bytes.Equal(read.Decider, state(t, d)) || !cmp.Equal(read.memory, someMemory) {
 		t.Errorf("they would read %+v", read)
 	}
 	for _, n := range []int{0, 5, len(old) / 2, len(old) - 1} {

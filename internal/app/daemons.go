@@ -53,8 +53,8 @@ func (archiverRun) Run(ctx context.Context, s *session) error {
 }
 
 // memoryLimit is where a daemon collects garbage rather than grow, in bytes. With
-// the program itself it stays below 150 MiB. GOMEMLIMIT, if it is set, wins.
-const memoryLimit = 120 << 20
+// the program itself it stays below 256 MiB. GOMEMLIMIT, if it is set, wins.
+const memoryLimit = 192 << 20
 
 // serve runs the parts of a daemon, connected to the broker, until ctx ends.
 func (s *session) serve(ctx context.Context, name string, parts func(*node) []func(context.Context) error) error {

@@ -1,17 +1,13 @@
 package engine
 
 import (
-	"cmp"
 	"container/heap"
 	"fmt"
 	"io"
-	"slices"
-	"strings"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
-	"github.com/dermai/millrace/internal/chaos"
 	"github.com/dermai/millrace/schemas"
 )
 
@@ -25,7 +21,7 @@ type checkpoint struct {
 	Losses []loss        `json:"losses,omitempty"`
 }
 
-// groupState is a group as its window holds it; it is written as a savedGroup.
+// groupState is a group as its window holds it; it is written and read as a savedGroup.
 type groupState struct {
 	instance, name string
 	standing
@@ -52,15 +48,14 @@ type savedPane struct {
 	Fold schemas.Fold `json:"f"`
 }
 
-// MarshalJSONTo implements json.MarshalerTo.
-func (s *groupState) MarshalJSONTo(to *jsontext.Encoder) error {
+func (s *groupState) saved() savedGroup {
 	saved := savedGroup{Instance: s.instance, Group: s.name, State: s.state, Since: s.since, Active: s.active, Mark: s.mark}
 	for _, p := range s.panes {
 		f := p.fold.unpack()
 		f.Evidence = s.shows.of(p.end)
 		saved.Panes = append(saved.Panes, savedPane{p.end, f})
 	}
-	return json.MarshalEncode(to, saved)
+	return saved
 }
 
 // UnmarshalJSONFrom implements json.UnmarshalerFrom.
@@ -74,41 +69,6 @@ func (s *groupState) UnmarshalJSONFrom(from *jsontext.Decoder) error {
 		p := &saved.Panes[i]
 		s.panes = append(s.panes, pane{p.End, pack(&p.Fold)})
 		s.shows.enter(p.End, p.Fold.Evidence)
-	}
-	return nil
-}
-
-// Checkpoint writes down the whole state after the last tick decided, piece by
-// piece: it may be far larger than what memory should hold. How far the partials
-// were read is the caller's to add.
-func (d *Decider) Checkpoint(w io.Writer) error {
-	d.settle() // the ticks since the last decision may have been skipped
-	c := checkpoint{Class: d.class, Tick: d.tick, Groups: []groupState{}, Rows: []schemas.Row{}, Losses: d.losses}
-	for _, w := range d.windows {
-		for _, g := range w.groups {
-			if g.idle() {
-				continue // it is there whenever its rule is
-			}
-			s := groupState{instance: w.in.ID, name: g.name, standing: g.standing, active: g.active, panes: g.panes, shows: g.shows}
-			if g.marked && !chaos.Bug("checkpoint without admissions") {
-				s.mark = &g.mark
-			}
-			c.Groups = append(c.Groups, s)
-		}
-	}
-	slices.SortFunc(c.Groups, func(a, b groupState) int {
-		return cmp.Or(strings.Compare(a.instance, b.instance), strings.Compare(a.name, b.name))
-	})
-	for _, a := range d.rows {
-		at := len(c.Rows)
-		for p, f := range a.rows {
-			key := schemas.RowKey{Instance: p.instance, Group: p.group, Pane: p.pane, Visible: a.tick}
-			c.Rows = append(c.Rows, schemas.Row{RowKey: key, Fold: *f})
-		}
-		slices.SortFunc(c.Rows[at:], func(a, b schemas.Row) int { return compareKeys(a.RowKey, b.RowKey) })
-	}
-	if err := json.MarshalWrite(w, c, json.Deterministic(true)); err != nil {
-		return fmt.Errorf("checkpoint of %s at tick %d: %w", d.class, d.tick, err)
 	}
 	return nil
 }

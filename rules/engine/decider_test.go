@@ -3,6 +3,7 @@ package engine_test
 import (
 	"bytes"
 	"flag"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -233,7 +234,7 @@ func checkpointed(t *testing.T) (*engine.Schedule, *engine.Decider) {
 func written(t testing.TB, d *engine.Decider) []byte {
 	t.Helper()
 	var b bytes.Buffer
-	if err := d.Checkpoint(&b); err != nil {
+	if done, err := d.Snapshot(&b).Write(math.MaxInt); !done {
 		t.Fatal(err)
 	}
 	return b.Bytes()

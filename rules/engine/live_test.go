@@ -43,6 +43,30 @@ type evaluator struct {
 	class    schemas.Class
 	taken    map[schemas.Partition]int
 	frontier map[schemas.Partition]int64
+	saving   *saving // nil: no checkpoint is being written
+}
+
+// saving is a checkpoint that is being written while the evaluator goes on.
+type saving struct {
+	*engine.Snapshot
+	state bytes.Buffer
+	storedCheckpoint
+}
+
+// save writes a piece of a checkpoint, which is stored with its last.
+func (l *live) save(v *evaluator) {
+	if v.saving == nil {
+		return
+	}
+	done, err := v.saving.Write(l.IntN(100))
+	if err != nil {
+		panic(err)
+	}
+	if done {
+		v.saving.data = v.saving.state.Bytes()
+		l.stored = append(l.stored, v.saving.storedCheckpoint)
+		v.saving = nil
+	}
 }
 
 type storedCheckpoint struct {
@@ -206,13 +230,11 @@ func (l *live) evaluate() bool {
 				return false
 			}
 		}
-		if !l.calm && l.one(15) {
-			var data bytes.Buffer
-			if err := v.Checkpoint(&data); err != nil {
-				panic(err)
-			}
-			l.stored = append(l.stored, storedCheckpoint{data.Bytes(), maps.Clone(v.taken), maps.Clone(v.frontier), v.read})
+		if !l.calm && v.saving == nil && l.one(15) {
+			v.saving = &saving{storedCheckpoint: storedCheckpoint{taken: maps.Clone(v.taken), frontier: maps.Clone(v.frontier), read: v.read}}
+			v.saving.Snapshot = v.Snapshot(&v.saving.state)
 		}
+		l.save(v)
 	}
 	for p, list := range l.partials {
 		if v.taken[p] < len(list) {

@@ -27,6 +27,7 @@ type group struct {
 	panes  []pane        // ascending by end
 	sum    *schemas.Fold // of all panes; nil: to be added up
 	shows  exhibits      // of all panes
+	lent   bool          // panes and shows are a snapshot's, too
 	standing
 	active int64 // tick at which the alert left inactive
 
@@ -103,6 +104,7 @@ func (w *window) forget(g *group) {
 
 // enter adds rows to the pane that ends at a tick.
 func (g *group) enter(end int64, f *schemas.Fold) {
+	g.own()
 	g.shows.enter(end, f.Evidence)
 	if g.sum != nil {
 		add(g.sum, f)
@@ -129,6 +131,7 @@ func (g *group) leave(tick int64) {
 		n++
 	}
 	if n > 0 {
+		g.own()
 		g.panes = slices.Delete(g.panes, 0, n)
 		g.shows.leave(tick)
 	}
@@ -144,6 +147,13 @@ func (g *group) fold() *schemas.Fold {
 		}
 	}
 	return g.sum
+}
+
+// own takes the window back from a snapshot.
+func (g *group) own() {
+	if g.lent {
+		g.panes, g.shows, g.lent = slices.Clone(g.panes), slices.Clone(g.shows), false
+	}
 }
 
 // empty drops all of the window.
