@@ -51,7 +51,7 @@ type savedPane struct {
 func (s *groupState) saved() savedGroup {
 	saved := savedGroup{Instance: s.instance, Group: s.name, State: s.state, Since: s.since, Active: s.active, Mark: s.mark}
 	for _, p := range s.panes {
-		f := p.fold.unpack()
+		f := p.fold.unpack(nil)
 		f.Evidence = s.shows.of(p.end)
 		saved.Panes = append(saved.Panes, savedPane{p.end, f})
 	}

@@ -194,7 +194,7 @@ func TestPack(t *testing.T) {
 			return f
 		}
 		first, second, third := part(), part(), part()
-		if got, want := encode(t, engine.Unpack(engine.Pack(&first))), encode(t, first); got != want {
+		if got, want := encode(t, engine.Unpack(engine.Pack(&first), nil)), encode(t, first); got != want {
 			t.Fatalf("case %d, %s: packed %s, unpacked %s", n, rule.Aggregate, want, got)
 		}
 		var sum, rest schemas.Fold

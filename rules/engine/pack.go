@@ -25,7 +25,7 @@ const (
 
 func pack(f *schemas.Fold) packed {
 	has := byte(0)
-	b := make([]byte, 0, 64)
+	b := make([]byte, 0, 64+3*len(f.Buckets))
 	b = binary.AppendVarint(b, f.N)
 	at := len(b)
 	b = append(b, 0)
@@ -65,8 +65,8 @@ func pack(f *schemas.Fold) packed {
 	return packed(b)
 }
 
-// unpack shares nothing with the packed fold.
-func (p packed) unpack() (f schemas.Fold) {
+// unpack shares nothing with the packed fold. It may reuse the array of room.
+func (p packed) unpack(room []schemas.Bucket) (f schemas.Fold) {
 	r := reader(p)
 	f.N = r.varint()
 	has := r[0]
@@ -87,7 +87,8 @@ func (p packed) unpack() (f schemas.Fold) {
 		f.Last = &schemas.Last{Order: r.order(), Value: r.float()}
 	}
 	if has&hasBuckets != 0 {
-		f.Buckets = make([]schemas.Bucket, r.uvarint())
+		n := int(r.uvarint())
+		f.Buckets = slices.Grow(room[:0], n)[:n]
 		index := int64(0)
 		for i := range f.Buckets {
 			index += r.varint()

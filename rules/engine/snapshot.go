@@ -105,7 +105,7 @@ func (s *Snapshot) Write(n int) (done bool, err error) {
 			s.groups = s.groups[1:]
 		default:
 			n--
-			row := schemas.Row{RowKey: s.rows[0].RowKey, Fold: s.rows[0].fold.unpack()}
+			row := schemas.Row{RowKey: s.rows[0].RowKey, Fold: s.rows[0].fold.unpack(nil)}
 			row.Fold.Evidence = s.rows[0].evidence
 			s.item(row)
 			s.rows = s.rows[1:]

@@ -16,18 +16,19 @@ type window struct {
 	// switched is the tick at which the rule came out of shadow or went into it.
 	switched int64
 	groups   map[string]*group
-	marked   int // groups that count against the rule's cap
+	marked   int          // groups that count against the rule's cap
+	whole    schemas.Fold // where a group's sum is unpacked
 }
 
 // group is one alert: the panes of its window and its state.
 type group struct {
 	window *window
 	name   string
-	key    string        // <instance>|<name>
-	panes  []pane        // ascending by end
-	sum    *schemas.Fold // of all panes; nil: to be added up
-	shows  exhibits      // of all panes
-	lent   bool          // panes and shows are a snapshot's, too
+	key    string   // <instance>|<name>
+	panes  []pane   // ascending by end
+	sum    packed   // of all panes; "": to be added up
+	shows  exhibits // of all panes
+	lent   bool     // panes and shows are a snapshot's, too
 	standing
 	active int64 // tick at which the alert left inactive
 
@@ -106,15 +107,17 @@ func (w *window) forget(g *group) {
 func (g *group) enter(end int64, f *schemas.Fold) {
 	g.own()
 	g.shows.enter(end, f.Evidence)
-	if g.sum != nil {
-		add(g.sum, f)
+	if g.sum != "" {
+		whole := g.fold()
+		add(whole, f)
+		g.sum = pack(whole)
 	}
 	i, ok := slices.BinarySearchFunc(g.panes, end, func(p pane, t int64) int { return cmp.Compare(p.end, t) })
 	if !ok {
 		g.panes = slices.Insert(g.panes, i, pane{end, pack(f)})
 		return
 	}
-	whole := g.panes[i].fold.unpack()
+	whole := g.panes[i].fold.unpack(nil)
 	add(&whole, f)
 	g.panes[i].fold = pack(&whole)
 }
@@ -123,30 +126,47 @@ func (g *group) enter(end int64, f *schemas.Fold) {
 func (g *group) leave(tick int64) {
 	n := 0
 	for n < len(g.panes) && g.panes[n].end <= tick {
-		if g.sum != nil {
-			if f := g.panes[n].fold.unpack(); !withdraw(g.sum, &f) {
-				g.sum = nil
-			}
-		}
 		n++
 	}
-	if n > 0 {
-		g.own()
-		g.panes = slices.Delete(g.panes, 0, n)
-		g.shows.leave(tick)
+	if n == 0 {
+		return
 	}
-}
-
-// fold adds up the window, without evidence. The result may change with the next enter.
-func (g *group) fold() *schemas.Fold {
-	if g.sum == nil {
-		g.sum = new(schemas.Fold)
-		for _, p := range g.panes {
-			f := p.fold.unpack()
-			add(g.sum, &f)
+	if g.sum != "" {
+		whole := g.fold()
+		if g.sum = ""; withdrawn(whole, g.panes[:n]) {
+			g.sum = pack(whole)
 		}
 	}
-	return g.sum
+	g.own()
+	g.panes = slices.Delete(g.panes, 0, n)
+	g.shows.leave(tick)
+}
+
+// withdrawn takes panes back from the sum of all; false: it is void.
+func withdrawn(sum *schemas.Fold, panes []pane) bool {
+	for _, p := range panes {
+		if f := p.fold.unpack(nil); !withdraw(sum, &f) {
+			return false
+		}
+	}
+	return true
+}
+
+// fold adds up the window, without evidence. The result is that of the rule's groups one
+// at a time: it holds until the next call.
+func (g *group) fold() *schemas.Fold {
+	whole := &g.window.whole
+	if g.sum != "" {
+		*whole = g.sum.unpack(whole.Buckets)
+		return whole
+	}
+	*whole = schemas.Fold{Buckets: whole.Buckets[:0]}
+	for _, p := range g.panes {
+		f := p.fold.unpack(nil)
+		add(whole, &f)
+	}
+	g.sum = pack(whole)
+	return whole
 }
 
 // own takes the window back from a snapshot.
@@ -157,7 +177,7 @@ func (g *group) own() {
 }
 
 // empty drops all of the window.
-func (g *group) empty() { g.panes, g.sum, g.shows = nil, nil, nil }
+func (g *group) empty() { g.panes, g.sum, g.shows = nil, "", nil }
 
 // idle tells that the group has neither samples nor a state.
 func (g *group) idle() bool { return len(g.panes) == 0 && g.state == schemas.Inactive }
