@@ -271,12 +271,17 @@ func (p *Publisher) shed(reason string) {
 	p.conn.metrics.shed.WithLabelValues(reason).Inc()
 }
 
+// leastTime is in April 1970, Unix ns: today's time in microseconds is less.
+const leastTime = 1e16
+
 // encode makes the event's line, and says which lane it belongs to.
 func (p *Publisher) encode(e schemas.Event) (laneKey, []byte, error) {
 	e.Service = cmp.Or(e.Service, p.config.Service)
 	e.Instance = cmp.Or(e.Instance, p.config.Instance)
 	if e.Time == 0 {
 		e.Time = time.Now().UnixNano()
+	} else if 0 < e.Time && e.Time < leastTime {
+		return laneKey{}, nil, &schemas.DecodeError{Field: "Time", Reason: "lies in 1970", Mend: "give Unix nanoseconds, as UnixNano of a time.Time does"}
 	}
 	// Redact works in place, and the maps are the caller's.
 	e.Attributes, e.Details = cloneMap(e.Attributes), cloneMap(e.Details)

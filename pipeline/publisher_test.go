@@ -163,7 +163,7 @@ func TestPublish(t *testing.T) {
 	yes := true
 	events := []schemas.Event{
 		{Kind: schemas.KindLog, Level: "INFO", Message: "one", Attributes: secret},
-		{Kind: schemas.KindMetric, Service: "db", Instance: "b", Name: "system.cpu", Type: "gauge", Value: 1.5, Time: 1},
+		{Kind: schemas.KindMetric, Service: "db", Instance: "b", Name: "system.cpu", Type: "gauge", Value: 1.5, Time: 1e18},
 		{Kind: schemas.KindLog, Level: "INFO", Message: "two"},
 		{Kind: schemas.KindAudit, User: "u", Action: "read", Resource: "r", Success: &yes},
 	}
@@ -176,7 +176,7 @@ func TestPublish(t *testing.T) {
 	var got []schemas.Event
 	for _, f := range fs {
 		for _, e := range f.Events {
-			if e.Kind == schemas.KindMetric && e.Time != 1 || e.Kind != schemas.KindMetric && e.Time < before {
+			if e.Kind == schemas.KindMetric && e.Time != 1e18 || e.Kind != schemas.KindMetric && e.Time < before {
 				t.Errorf("time of %s is %d", e.Kind, e.Time)
 			}
 			e.Time = 0
@@ -234,6 +234,7 @@ func TestPublishRefusesAll(t *testing.T) {
 		"utf-8":   {schemas.Event{Kind: schemas.KindLog, Level: "INFO", Message: "\xff"}, "message"},
 		"size":    {schemas.Event{Kind: schemas.KindLog, Level: "INFO", Message: strings.Repeat("x", schemas.LineBytes)}, "bytes"},
 		"type":    {schemas.Event{Kind: schemas.KindLog, Level: "INFO", Attributes: map[string]any{"f": func() {}}}, "attributes.f"},
+		"seconds": {schemas.Event{Kind: schemas.KindLog, Level: "INFO", Time: 1_795_000_000}, "Unix nanoseconds"},
 	} {
 		err := p.Publish(t.Context(), good, tt.bad, good)
 		var event *pipeline.EventError

@@ -25,7 +25,7 @@ func (k Kind) Class() Class {
 // The JSON names are in docs/events.md and event.schema.json. A zero field was
 // not given.
 type Event struct {
-	Time     int64 // event time, Unix ns; 0: not given (a reader fills it with the arrival)
+	Time     int64 // event time, Unix ns (UnixNano of a time.Time); 0: not given (a reader fills it with the arrival)
 	Kind     Kind
 	Service  string
 	ID       string

@@ -138,7 +138,8 @@ func (e *evaluating) step(ctx context.Context, keys int64) error {
 		}
 	}
 	e.keys.Store(keys)
-	if err := e.calm(ctx); err != nil {
+	// What does not become calm does not keep up: the figures say so.
+	if err := e.calm(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
 	return e.measure(ctx)

@@ -16,9 +16,19 @@ type quarantineCommand struct {
 	Redrive quarantineRedrive `cmd:"" help:"Give items back to where they were refused, once."`
 }
 
+// refusedBy chooses items by who refused them.
+type refusedBy struct {
+	Stage    string `placeholder:"STAGE" help:"Only what this stage refused: publish, reduce, send, consume."`
+	Consumer string `placeholder:"NAME" help:"Only what this consumer's handler refused."`
+}
+
+func (r refusedBy) wants(q *pipeline.QuarantineEntry) bool {
+	return (r.Stage == "" || q.Stage == r.Stage) && (r.Consumer == "" || q.Consumer == r.Consumer)
+}
+
 // quarantineLs lists the quarantine.
 type quarantineLs struct {
-	Stage string `placeholder:"STAGE" help:"Only what this stage refused: publish, reduce, send, consume. Default: each."`
+	refusedBy
 }
 
 func (c *quarantineLs) Run(ctx context.Context, s *session) error {
@@ -26,7 +36,7 @@ func (c *quarantineLs) Run(ctx context.Context, s *session) error {
 		return err
 	}
 	return s.quarantined(ctx, func(q pipeline.QuarantineEntry) error {
-		if c.Stage != "" && q.Stage != c.Stage {
+		if !c.wants(&q) {
 			return nil
 		}
 		return s.out.print(quarantinedItem{q.Seq, q.Time, q.Quarantined}, clock(q.Time), q.Stage, q.ID, q.Size, q.Reason)

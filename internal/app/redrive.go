@@ -16,19 +16,19 @@ import (
 // quarantineRedrive gives items back to where they were refused. Findings: items
 // that cannot be.
 type quarantineRedrive struct {
-	IDs    []string `arg:"" optional:"" name:"id" help:"As quarantine ls shows them."`
-	All    bool     `help:"Everything in the quarantine."`
-	Stage  string   `placeholder:"STAGE" help:"Only what this stage refused: publish, reduce, send, consume."`
-	Reason string   `placeholder:"TEXT" help:"Only items whose reason, or detail (quarantine show), has this in it."`
-	Where  string   `placeholder:"EXPR" help:"Only events for which this holds, as where of a rule."`
-	DryRun bool     `help:"Say what would be given back, and give nothing."`
-	Rate   float64  `placeholder:"N" help:"At most so many items a second (default: no limit)."`
-	Force  bool     `help:"Also what was given back and refused three times."`
+	IDs []string `arg:"" optional:"" name:"id" help:"As quarantine ls shows them."`
+	All bool     `help:"Everything in the quarantine."`
+	refusedBy
+	Reason string  `placeholder:"TEXT" help:"Only items whose reason, or detail (quarantine show), has this in it."`
+	Where  string  `placeholder:"EXPR" help:"Only events for which this holds, as where of a rule."`
+	DryRun bool    `help:"Say what would be given back, and give nothing."`
+	Rate   float64 `placeholder:"N" help:"At most so many items a second (default: no limit)."`
+	Force  bool    `help:"Also what was given back and refused three times."`
 }
 
 func (c *quarantineRedrive) Validate() error {
-	if len(c.IDs) == 0 && c.Stage+c.Reason+c.Where == "" && !c.All {
-		return errors.New("say which items: ids, --stage, --reason, --where or --all")
+	if len(c.IDs) == 0 && c.Stage+c.Consumer+c.Reason+c.Where == "" && !c.All {
+		return errors.New("say which items: ids, --stage, --consumer, --reason, --where or --all")
 	}
 	if c.Rate < 0 {
 		return errors.New("--rate: below zero")
@@ -66,7 +66,8 @@ func (c *quarantineRedrive) Run(ctx context.Context, s *session) error {
 		return err
 	}
 	details := map[string]any{
-		"items": float64(len(items)), "ids": strings.Join(c.IDs, " "), "stage": c.Stage, "reason": c.Reason, "where": c.Where, "force": c.Force,
+		"items": float64(len(items)), "ids": strings.Join(c.IDs, " "), "stage": c.Stage, "consumer": c.Consumer,
+		"reason": c.Reason, "where": c.Where, "force": c.Force,
 	}
 	if err := c.audit(ctx, conn, s.config.Partitions, "quarantine.redrive", true, details); err != nil {
 		return fmt.Errorf("record the redrive in the audit trail; nothing was given back: %w", err)
@@ -82,7 +83,7 @@ func (c *quarantineRedrive) Run(ctx context.Context, s *session) error {
 
 // wants tells whether an item is asked for.
 func (c *quarantineRedrive) wants(q *pipeline.QuarantineEntry, where condition) bool {
-	if len(c.IDs) > 0 && !slices.Contains(c.IDs, q.ID) || c.Stage != "" && q.Stage != c.Stage {
+	if len(c.IDs) > 0 && !slices.Contains(c.IDs, q.ID) || !c.refusedBy.wants(q) {
 		return false
 	}
 	if !strings.Contains(q.Reason, c.Reason) && !strings.Contains(q.Detail, c.Reason) {
