@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/dermai/millrace/fence"
 	"github.com/dermai/millrace/schemas"
@@ -17,7 +18,8 @@ type logged struct {
 }
 
 // covers tells whether a decision that was made again is the next one that is
-// logged. One that differs is an incident.
+// logged. One that differs is an incident, but for evidence: another build may have
+// chosen it otherwise (ADR 65), and nothing that is decided later rests on it.
 func (l *logged) covers(d *schemas.Decision) (bool, error) {
 	if len(l.decisions) == 0 || len(d.Transitions)+len(d.Admitted)+len(d.Released) == 0 {
 		return false, nil
@@ -30,11 +32,31 @@ func (l *logged) covers(d *schemas.Decision) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if !bytes.Equal(again, l.decisions[0]) {
+	if !bytes.Equal(again, l.decisions[0]) && !alike(*d, l.decisions[0]) {
 		return false, fence.Incident(d.Class.Alerts(), "tick %d was decided differently:\nlogged %s\nagain  %s", d.Tick, l.decisions[0], again)
 	}
 	l.decisions = l.decisions[1:]
 	return true, nil
+}
+
+// alike tells whether a decision differs from a logged one in evidence alone.
+func alike(d schemas.Decision, logged []byte) bool {
+	var l schemas.Decision
+	if err := schemas.DecodeInto(logged, &l); err != nil {
+		return false
+	}
+	var plain [2][]byte
+	for i, d := range []schemas.Decision{d, l} {
+		d.Transitions = slices.Clone(d.Transitions)
+		for j := range d.Transitions {
+			d.Transitions[j].Evidence = nil
+		}
+		var err error
+		if plain[i], err = schemas.Encode(d); err != nil {
+			return false
+		}
+	}
+	return bytes.Equal(plain[0], plain[1])
 }
 
 // maxDecision bounds a decision or a checkpoint part when unpacked.
