@@ -237,7 +237,7 @@ func (m *Evaluate) gap(e fence.Entry, part *schemas.Partial, last chain) error {
 	}
 	if m.gaps++; m.gaps > gapTries {
 		return fence.Incident(part.Partition.Partials(), "message %d covers from %v, but the one before it ends at %v: "+
-			"the chain is broken", e.Seq, part.From, last.To)
+			"the chain is broken, or %s lost what named a later checkpoint", e.Seq, part.From, last.To, schemas.StreamAlerts)
 	}
 	m.gapAt, m.decider, m.claimed, m.queue = e.Seq, nil, false, nil
 	return errBehindPartials
