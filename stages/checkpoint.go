@@ -321,11 +321,11 @@ func (m *Evaluate) newDecider() *engine.Decider {
 func (m *Evaluate) trim(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, keepWait)
 	defer cancel()
-	before := m.check.trim
+	below := m.check.trim
 	m.check.trim = 0
 	err := m.cfg.Trimmer.Trim(ctx, schemas.StreamCheckpoint, m.cfg.Class.Checkpoints(), m.check.previous)
 	for p, head := range m.heads {
-		err = errors.Join(err, m.cfg.Trimmer.Trim(ctx, schemas.StreamPartials, p.Partials(), min(before, head)))
+		err = errors.Join(err, m.cfg.Trimmer.Trim(ctx, schemas.StreamPartials, p.Partials(), min(below, head)))
 	}
 	if err != nil {
 		return fmt.Errorf("behind the checkpoint at tick %d: %w", m.check.tick, err)

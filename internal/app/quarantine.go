@@ -22,7 +22,7 @@ type refusedBy struct {
 	Consumer string `placeholder:"NAME" help:"Only what this consumer's handler refused."`
 }
 
-func (r refusedBy) wants(q *pipeline.QuarantineEntry) bool {
+func (r refusedBy) matches(q *pipeline.QuarantineEntry) bool {
 	return (r.Stage == "" || q.Stage == r.Stage) && (r.Consumer == "" || q.Consumer == r.Consumer)
 }
 
@@ -36,7 +36,7 @@ func (c *quarantineLs) Run(ctx context.Context, s *session) error {
 		return err
 	}
 	return s.quarantined(ctx, func(q pipeline.QuarantineEntry) error {
-		if !c.wants(&q) {
+		if !c.matches(&q) {
 			return nil
 		}
 		return s.out.print(quarantinedItem{q.Seq, q.Time, q.Quarantined}, clock(q.Time), q.Stage, q.ID, q.Size, q.Reason)

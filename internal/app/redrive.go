@@ -83,7 +83,7 @@ func (c *quarantineRedrive) Run(ctx context.Context, s *session) error {
 
 // wants tells whether an item is asked for.
 func (c *quarantineRedrive) wants(q *pipeline.QuarantineEntry, where condition) bool {
-	if len(c.IDs) > 0 && !slices.Contains(c.IDs, q.ID) || !c.refusedBy.wants(q) {
+	if len(c.IDs) > 0 && !slices.Contains(c.IDs, q.ID) || !c.matches(q) {
 		return false
 	}
 	if !strings.Contains(q.Reason, c.Reason) && !strings.Contains(q.Detail, c.Reason) {

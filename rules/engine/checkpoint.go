@@ -12,7 +12,7 @@ import (
 )
 
 // checkpoint is the whole state of a decider at a tick, as JSON: a permanent
-// format. Two deciders with the same state have the same bytes.
+// format, which a Snapshot writes. Two deciders with the same state have the same bytes.
 type checkpoint struct {
 	Class  schemas.Class `json:"class"`
 	Tick   int64         `json:"tick"`

@@ -15,14 +15,15 @@ type exhibits []exhibit
 
 // exhibit is evidence of a pane.
 type exhibit struct {
-	pane  int64
+	pane  int64 // last tick of it
 	rank  float64
 	order schemas.Order
 	rest  packed
 }
 
-// compare puts first what is shown rather: the worst, of equals those of the latest
-// pane, and in a pane the earliest. So of a rule that names no worst five are enough.
+// compare orders x before y with a negative result: the worst first, of equals those of
+// the latest pane, and in a pane the earliest. So of a rule that names no worst five are
+// kept.
 func (x exhibit) compare(y exhibit) int {
 	return cmp.Or(cmp.Compare(y.rank, x.rank), cmp.Compare(y.pane, x.pane), x.order.Compare(y.order))
 }

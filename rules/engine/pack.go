@@ -9,8 +9,9 @@ import (
 	"github.com/dermai/millrace/schemas"
 )
 
-// packed is a fold without its evidence in as few bytes as it needs: a window keeps one
-// for each pane of each group. It never leaves the process.
+// packed is a fold without its evidence, or what an exhibit keeps of its evidence, in as
+// few bytes as it needs: a window has one for each pane of each group. It never leaves
+// the process, and is not checked when it is read.
 type packed string
 
 // What a packed fold has behind its number of samples.
