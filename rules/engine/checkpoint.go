@@ -1,9 +1,11 @@
 package engine
 
 import (
+	"cmp"
 	"container/heap"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -67,6 +69,9 @@ func (s *groupState) UnmarshalJSONFrom(from *jsontext.Decoder) error {
 	*s = groupState{instance: saved.Instance, name: saved.Group, standing: standing{saved.State, saved.Since}, active: saved.Active, mark: saved.Mark}
 	for i := range saved.Panes {
 		p := &saved.Panes[i]
+		if !slices.IsSortedFunc(p.Fold.Buckets, func(a, b schemas.Bucket) int { return cmp.Compare(a.Index, b.Index) }) {
+			return fmt.Errorf("buckets of %s, group %q, are out of order: the checkpoint is damaged", saved.Instance, saved.Group)
+		}
 		s.panes = append(s.panes, pane{p.End, pack(&p.Fold)})
 		s.shows.enter(p.End, p.Fold.Evidence)
 	}

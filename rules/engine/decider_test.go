@@ -296,6 +296,7 @@ func TestRestoreRefuses(t *testing.T) {
 		{"from the future", replace(`"tick":121`, `"tick":999`), "restore the checkpoint of telemetry: tick 999 is not settled below 200: read the control log further first"},
 		{"another log", strings.ReplaceAll(string(data), instance, "0123456789abcdef@7"), "restore the checkpoint of telemetry: rule instance 0123456789abcdef@7 is not in force at tick 121: the control log is another one"},
 		{"no state", replace(`"state":"pending"`, `"state":"burning"`), `restore the checkpoint of telemetry: state "burning" of `},
+		{"buckets", replace(`"q":[{"b":131312,"c":1}]`, `"q":[{"b":131312,"c":1},{"b":7,"c":1}]`), "restore the checkpoint of telemetry: json: cannot unmarshal"},
 		{"rows of the past", replace(`"v":122`, `"v":121`), "restore the checkpoint of telemetry: row of "},
 	}
 	before, _ := json.Marshal(d.Tick())
